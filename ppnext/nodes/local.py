@@ -1,0 +1,205 @@
+"""Local nodes: worker processes on this machine.
+
+A pool holds as many workers as it is told to. Each is a node of its own with one slot. A worker
+that dies is replaced at once; one that cannot even start is tried again ever more slowly, and its
+last words are logged. A pool that shrinks ends idle workers immediately and the others after the
+job that they are running; what they had not started goes elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+
+from ppnext.nodes.link import Link, Owner
+from ppnext.runtime.processes import WorkerProcess, start_worker
+from ppnext.runtime.streams import Stream
+from ppnext.sched.model import NodeId, NodeKind
+from ppnext.wire.connection import Connection, Received
+from ppnext.wire.messages import Result, Setup
+
+__all__ = ["WorkerPool"]
+
+_log = logging.getLogger("ppnext.workers")
+
+_LATENCY = 0.0002
+"""Seconds between two jobs of a worker when the second is sent after the first has ended."""
+
+_EXIT_GRACE = 1.0
+"""Seconds that a worker which has closed its channel has to end by itself."""
+
+_RETRY_FIRST, _RETRY_MOST = 0.1, 30.0
+
+
+class _Worker:
+    """A worker process and its link."""
+
+    def __init__(self, process: WorkerProcess, link: Link) -> None:
+        self.process = process
+        self.link = link
+        self.jobs: Stream | None = None
+        self.leaving = False
+
+
+class WorkerPool:
+    """Worker processes that run jobs for one owner. Lives on the owner's event loop.
+
+    Args:
+        loop: the event loop.
+        owner: whose nodes the workers are.
+        new_node: gives numbers for nodes.
+        name: what users call this machine.
+        path: where workers look for modules; empty for where they look by themselves.
+        protocol: pickle protocol for results.
+        environment: see ``worker_environment``.
+        restart: replace each worker after every job.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        owner: Owner,
+        new_node: Callable[[], NodeId],
+        name: str,
+        path: list[str],
+        protocol: int,
+        environment: Mapping[str, str],
+        restart: bool = False,
+    ) -> None:
+        self._loop = loop
+        self._owner = owner
+        self._new_node = new_node
+        self._setup = Setup(name, path, protocol)
+        self._environment = environment
+        self._restart = restart
+        self._wanted = 0
+        self._workers: dict[NodeId, _Worker] = {}
+        # Workers that failed to start, one after the other, and when the next one is tried.
+        self._failures = 0
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def processes(self) -> list[int]:
+        """Process numbers of the workers there are."""
+        return [worker.process.pid for worker in self._workers.values()]
+
+    @property
+    def wanted(self) -> int:
+        """How many workers there are to be."""
+        return self._wanted
+
+    def resize(self, wanted: int) -> None:
+        """Have this many workers from now on."""
+        self._wanted = wanted
+        staying = [worker for worker in self._workers.values() if not worker.leaving]
+        # Those that have not joined yet go first: they have no work.
+        staying.sort(key=lambda worker: worker.link.hello is not None)
+        for worker in staying[: max(0, len(staying) - wanted)]:
+            worker.leaving = True
+            if worker.link.hello is None:
+                worker.link.close("not needed")
+            else:
+                self._owner.on_draining(worker.link)
+        self._fill()
+
+    def close(self) -> None:
+        """End all workers and whatever their jobs have started, now."""
+        self._wanted = 0
+        if self._retry is not None:
+            self._retry.cancel()
+        for worker in list(self._workers.values()):
+            worker.link.close("the server is gone")
+
+    def _fill(self) -> None:
+        staying = sum(not worker.leaving for worker in self._workers.values())
+        if self._retry is not None and not self._retry.cancelled():
+            return
+        for _ in range(self._wanted - staying):
+            try:
+                self._start()
+            except OSError as error:
+                self._start_failed(f"the system refused: {error.strerror or error}")
+                return
+
+    def _start(self) -> None:
+        process = start_worker(self._environment)
+        link = Link(
+            self._new_node(),
+            self._setup.node,
+            NodeKind.WORKER,
+            self._owner,
+            _LATENCY,
+            self._on_closed,
+        )
+        worker = _Worker(process, link)
+        now = self._loop.time()
+
+        def on_end(cause: str | None) -> None:
+            self._channel_ended(worker)
+
+        def on_message(received: Received) -> None:
+            self._on_message(worker, received)
+
+        worker.jobs = Stream(self._loop, process.jobs, Connection(now), on_message, on_end)
+        control = Stream(self._loop, process.control, Connection(now), on_message, on_end)
+        link.attach(worker.jobs, control)
+        self._workers[link.node] = worker
+        worker.jobs.send(self._setup)
+        self._watch_exit(worker)
+
+    def _on_message(self, worker: _Worker, received: Received) -> None:
+        if worker.link.hello is None:
+            self._failures = 0
+        worker.link.on_message(received)
+        if self._restart and isinstance(received.message, Result) and not worker.leaving:
+            worker.leaving = True
+            self._owner.on_draining(worker.link)
+
+    # The end of a worker.
+
+    def _watch_exit(self, worker: _Worker) -> None:
+        pidfd = worker.process.pidfd()
+        if pidfd is None:
+            return
+
+        def exited() -> None:
+            self._loop.remove_reader(pidfd)
+            os.close(pidfd)
+            self._exited(worker)
+
+        self._loop.add_reader(pidfd, exited)
+
+    def _channel_ended(self, worker: _Worker) -> None:
+        """The worker has closed a channel: it has ended, or its job has closed what is not its."""
+        self._loop.call_later(_EXIT_GRACE, self._exited, worker)
+
+    def _exited(self, worker: _Worker) -> None:
+        if self._workers.get(worker.link.node) is not worker:
+            return
+        if worker.jobs is not None:
+            worker.jobs.drain()
+        if worker.process.is_running():
+            cause = f"worker process {worker.process.pid} closed its channel"
+        else:
+            cause = worker.process.describe_end()
+        if worker.link.hello is None:
+            self._start_failed(cause)
+        worker.link.lose(cause)
+
+    def _on_closed(self, link: Link) -> None:
+        worker = self._workers.pop(link.node)
+        worker.process.end()
+        self._fill()
+
+    def _start_failed(self, cause: str) -> None:
+        self._failures += 1
+        delay = min(_RETRY_FIRST * 2**self._failures, _RETRY_MOST)
+        _log.warning("a worker could not be started: %s; trying again in %.1f s", cause, delay)
+        if self._retry is None:
+            self._retry = self._loop.call_later(delay, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._fill()

@@ -1,0 +1,187 @@
+"""Dialling: how a connection to a daemon is made and authenticated; and the steps both ends share.
+
+TCP, then TLS 1.3, then the four messages of ``ppnext.wire.handshake``; one deadline covers all of
+it. What comes out is a socket with an authenticated daemon at its other end. Until then nothing
+that arrived was read as anything but bytes of a fixed size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import ssl
+from typing import NamedTuple
+
+from ppnext.errors import HandshakeError, NetworkError
+from ppnext.runtime.addresses import Address
+from ppnext.runtime.tls import check_channel, client_context, peer_certificate
+from ppnext.wire.handshake import NONCE_SIZE, PRE_AUTH_SIZE, ClientHandshake
+from ppnext.wire.keys import Key
+
+__all__ = ["Dialled", "Impostor", "dial", "read_some", "shake_tls", "write_all"]
+
+_DEADLINE = 15.0
+"""Seconds from the first packet to the daemon's proof."""
+
+_CONNECT = 3.0
+"""Seconds for one address to answer at all, so that dead addresses do not hold up living ones."""
+
+
+class Impostor(HandshakeError):
+    """The peer answered as a daemon does, with a proof that no daemon of ours gives."""
+
+
+class Dialled(NamedTuple):
+    """An authenticated connection to a daemon."""
+
+    socket: ssl.SSLSocket
+    daemon_id: bytes
+    session_id: bytes
+    leftover: bytes
+    """Bytes that arrived after the handshake."""
+
+
+async def dial(address: Address, key: Key, client_id: bytes) -> Dialled:
+    """Connect to a daemon and authenticate both ends.
+
+    Args:
+        address: where it listens.
+        key: the key both ends know.
+        client_id: 16 bytes that name this process.
+
+    Raises:
+        NetworkError: it did not work; the message says how far it came and what to do.
+        Impostor: the peer does not know the key.
+    """
+    try:
+        return await asyncio.wait_for(_dial(address, key, client_id), _DEADLINE)
+    except asyncio.TimeoutError:
+        raise NetworkError(f"{address} did not answer within {_DEADLINE:.0f} s") from None
+    except OSError as error:
+        if isinstance(error, NetworkError):
+            raise
+        raise NetworkError(f"{address}: {error.strerror or error}") from error
+
+
+async def _dial(address: Address, key: Key, client_id: bytes) -> Dialled:
+    sock = await _connect(address)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        channel = client_context().wrap_socket(sock, do_handshake_on_connect=False)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        try:
+            await shake_tls(channel)
+        except (ssl.SSLError, ConnectionError) as error:
+            raise HandshakeError(
+                f"{address} refused the TLS handshake ({_reason(error)}): it is no ppserver, or "
+                "it is overloaded or refuses this address for a while; its log says which"
+            ) from error
+        check_channel(channel)
+        return await _authenticate(channel, key, client_id)
+    except BaseException:
+        channel.close()
+        raise
+
+
+async def _authenticate(channel: ssl.SSLSocket, key: Key, client_id: bytes) -> Dialled:
+    nonce = secrets.token_bytes(NONCE_SIZE)
+    handshake = ClientHandshake(key, nonce, client_id, peer_certificate(channel))
+    await write_all(channel, handshake.hello())
+    while not handshake.done:
+        try:
+            data = await read_some(channel, PRE_AUTH_SIZE)
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise handshake.closed()
+        try:
+            answer = handshake.receive(data)
+        except HandshakeError as error:
+            raise (Impostor(str(error)) if handshake.impostor else error) from None
+        await write_all(channel, answer)
+    return Dialled(channel, handshake.daemon_id, handshake.session_id, handshake.leftover)
+
+
+async def _connect(address: Address) -> socket.socket:
+    """Connect to the first of a host's addresses that answers."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    failure: Exception = NetworkError(f"{address}: the name has no address")
+    for family, kind, protocol, _, target in found:
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            await asyncio.wait_for(loop.sock_connect(sock, target), _CONNECT)
+        except (OSError, asyncio.TimeoutError) as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    if isinstance(failure, asyncio.TimeoutError):
+        raise NetworkError(f"{address} does not answer: is it up, and the port open?")
+    if isinstance(failure, ConnectionRefusedError):
+        raise NetworkError(f"{address}: nothing listens there; is ppserver running?") from failure
+    raise failure
+
+
+async def shake_tls(channel: ssl.SSLSocket) -> None:
+    """Carry out the TLS handshake of a non-blocking socket."""
+    while True:
+        try:
+            channel.do_handshake()
+        except ssl.SSLWantReadError:
+            await _ready(channel, writing=False)
+        except ssl.SSLWantWriteError:
+            await _ready(channel, writing=True)
+        else:
+            return
+
+
+async def read_some(channel: ssl.SSLSocket, size: int) -> bytes:
+    """Return at least one byte and at most ``size``; nothing at the end of the stream."""
+    while True:
+        try:
+            return channel.recv(size)
+        except ssl.SSLWantReadError:
+            await _ready(channel, writing=False)
+        except ssl.SSLWantWriteError:
+            await _ready(channel, writing=True)
+
+
+async def write_all(channel: ssl.SSLSocket, data: bytes) -> None:
+    """Send all of ``data``."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[channel.send(view) :]
+        except ssl.SSLWantReadError:
+            await _ready(channel, writing=False)
+        except ssl.SSLWantWriteError:
+            await _ready(channel, writing=True)
+
+
+async def _ready(channel: ssl.SSLSocket, writing: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    descriptor = channel.fileno()
+    (loop.add_writer if writing else loop.add_reader)(descriptor, wake)
+    try:
+        await ready
+    finally:
+        (loop.remove_writer if writing else loop.remove_reader)(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,13 @@
+"""The scheduler: which job runs where, and what happens when something dies.
+
+PURE: events in (methods named ``on_<event>``), actions out, nothing else. No I/O, no clock, no
+randomness. The client's engine and each session of a daemon own one instance each.
+
+* ``model``      what a job and a node are to the scheduler, and their states
+* ``actions``    what it asks its owner to do
+* ``policy``     the numbers: how much to prefetch, how often to try again
+* ``ranking``    nodes in the order of a key that changes
+* ``scheduler``  the decisions
+* ``fairshare``  how a daemon's slots are divided among its sessions
+* ``invariants`` what must hold after every event
+"""

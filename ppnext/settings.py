@@ -1,0 +1,145 @@
+"""Settings: what a ``Server`` is told by its caller, the environment and the user's files.
+
+Everything a caller can get wrong is checked here, before anything is started. What is given
+explicitly counts; then the environment; then the user's files.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppnext.errors import ConfigError, KeyFileError
+from ppnext.runtime.addresses import Address, Wildcard, parse_servers, servers_from_text
+from ppnext.runtime.cpus import usable_cpus
+
+__all__ = ["AUTODETECT", "Network", "check_ncpus", "check_proto", "client_key", "network_settings"]
+
+AUTODETECT = "autodetect"
+
+_MANY = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Which daemons a client is to work with.
+
+    Attributes:
+        servers: named addresses.
+        wildcards: which discovered ones are wanted.
+        interfaces: where to look for them; None for all interfaces.
+    """
+
+    servers: list[Address]
+    wildcards: list[Wildcard]
+    interfaces: list[str] | None
+
+    def __bool__(self) -> bool:
+        return bool(self.servers or self.wildcards)
+
+
+def check_ncpus(ncpus: object) -> int:
+    """Return the number of workers that ``ncpus`` asks for.
+
+    Raises:
+        TypeError: it is neither a whole number nor ``"autodetect"``.
+        ValueError: it is negative, or more than any machine has.
+    """
+    if ncpus == AUTODETECT:
+        return usable_cpus()
+    if isinstance(ncpus, bool) or not isinstance(ncpus, int):
+        raise TypeError(f'ncpus must be a whole number or "{AUTODETECT}", not {ncpus!r}')
+    if ncpus < 0:
+        raise ValueError(f"ncpus must be 0 or more, not {ncpus}")
+    if ncpus > _MANY:
+        raise ValueError(f"ncpus={ncpus} is more than the {_MANY} workers a machine can be given")
+    return ncpus
+
+
+def check_proto(proto: object) -> int:
+    """Return a pickle protocol that can be used.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: this Python does not have it.
+    """
+    if isinstance(proto, bool) or not isinstance(proto, int):
+        raise TypeError(f"proto must be a pickle protocol number, not {proto!r}")
+    if not 2 <= proto <= pickle.HIGHEST_PROTOCOL:
+        raise ValueError(f"proto must be from 2 to {pickle.HIGHEST_PROTOCOL}, not {proto}")
+    return proto
+
+
+def network_settings(
+    ppservers: Iterable[str], interfaces: Iterable[str] | str | None
+) -> Network:
+    """Return which daemons to work with.
+
+    Args:
+        ppservers: names as the caller gave them. If empty, ``PPNEXT_SERVERS`` counts, then the
+            file that ``PPNEXT_SERVERS_FILE`` names.
+        interfaces: as the caller gave them. If None, ``PPNEXT_INTERFACES`` counts.
+
+    Raises:
+        AddressError: a name is malformed.
+        ConfigError: the servers file cannot be read.
+        TypeError: names are not strings in a tuple or list.
+    """
+    servers, wildcards = parse_servers(ppservers)
+    if not servers and not wildcards:
+        servers, wildcards = parse_servers(_configured_servers())
+    if interfaces is None:
+        interfaces = os.environ.get("PPNEXT_INTERFACES", "").replace(",", " ").split() or None
+    if isinstance(interfaces, str):
+        interfaces = [interfaces]
+    return Network(servers, wildcards, None if interfaces is None else list(interfaces))
+
+
+def _configured_servers() -> list[str]:
+    named = os.environ.get("PPNEXT_SERVERS", "")
+    if named.strip():
+        return servers_from_text(named, "PPNEXT_SERVERS")
+    file = os.environ.get("PPNEXT_SERVERS_FILE")
+    if file is None:
+        return []
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the servers file {file}, named by PPNEXT_SERVERS_FILE, cannot be read: {error}"
+        ) from error
+    return servers_from_text(text, file)
+
+
+def client_key(secret: str | None, key_file: str | os.PathLike[str] | None) -> object:
+    """Return the key a client proves: that of ``secret``, of ``key_file``, or the user's own.
+
+    Raises:
+        KeyFileError: there is none that can be used; the message says how to make one.
+    """
+    # Loaded here so that a program without daemons pays for none of it.
+    from ppnext.runtime import keystore
+    from ppnext.wire.keys import parse_key_line, usable
+
+    if secret is not None:
+        if not isinstance(secret, str):
+            raise TypeError(f"secret must be a string, not {type(secret).__name__}")
+        keys, source = [parse_key_line(secret)], "secret="
+    elif key_file is None and (found := keystore.from_environ(os.environ)):
+        keys, source = found, "PPNEXT_KEY"
+    else:
+        path = keystore.find_key_file(None if key_file is None else Path(key_file), os.environ)
+        if not path.exists():
+            raise KeyFileError(
+                f"there is no key file {path}; make one with `ppserver --new-key`, or copy the "
+                "one of the machines that run ppserver"
+            )
+        keys, source = keystore.load(path), str(path)
+    accepted = usable(keys, datetime.date.today())
+    if not accepted:
+        raise KeyFileError(f"all keys of {source} have expired; make one: `ppserver --new-key`")
+    return accepted[0]

@@ -1,0 +1,187 @@
+"""Functions: a function and what it needs, as bytes with a content hash.
+
+What is shipped is a *definition*: the function, the functions and classes that Parallel Python's
+``depfuncs`` and ``globals`` add to its namespace, and the modules to be imported for it. It is
+named by the SHA-256 of its bytes, never by the identity of anything; it is sent to a worker once,
+and later jobs carry the name only.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import pickle
+import re
+import types
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, cast
+from weakref import WeakKeyDictionary
+
+from ppnext.errors import NotShippable
+from ppnext.shipping import byvalue
+from ppnext.shipping.culprits import find_culprit
+from ppnext.shipping.guards import Guards
+
+__all__ = ["Definition", "FunctionShipper", "load_definition", "unwrap_call"]
+
+_MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
+
+
+class Definition(NamedTuple):
+    """A function as it is shipped."""
+
+    digest: bytes
+    """SHA-256 of the payload."""
+    payload: bytes
+
+
+class _Remembered(NamedTuple):
+    depfuncs: tuple[object, ...]
+    modules: tuple[str, ...]
+    guards: Guards
+    definition: Definition
+
+
+def unwrap_call(
+    func: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> tuple[Callable[..., object], tuple[object, ...], Mapping[str, object]]:
+    """Take bound methods and partials apart into a plain function and its arguments.
+
+    So the function keeps its content hash while the objects it is bound to change.
+    """
+    while True:
+        if type(func) is functools.partial:
+            kwargs = {**func.keywords, **kwargs}
+            args = (*func.args, *args)
+            func = func.func
+        elif isinstance(func, types.MethodType) and isinstance(func.__func__, types.FunctionType):
+            args = (func.__self__, *args)
+            func = func.__func__
+        else:
+            return func, args, kwargs
+
+
+class FunctionShipper:
+    """Makes definitions, and remembers them for as long as they hold.
+
+    Args:
+        protocol: the pickle protocol to write.
+    """
+
+    def __init__(self, protocol: int = pickle.HIGHEST_PROTOCOL) -> None:
+        self._protocol = protocol
+        self._remembered: WeakKeyDictionary[Callable[..., object], _Remembered] = (
+            WeakKeyDictionary()
+        )
+
+    def ship(
+        self,
+        func: Callable[..., object],
+        depfuncs: tuple[object, ...] = (),
+        modules: tuple[str, ...] = (),
+        namespace: Mapping[str, object] | None = None,
+    ) -> Definition:
+        """Return the definition of ``func`` as it is now.
+
+        Args:
+            depfuncs: functions and classes that it calls by their name.
+            modules: modules or import statements that it relies on.
+            namespace: globals, whose functions, classes and modules are added.
+
+        Raises:
+            NotShippable: something in it cannot be pickled; the message names it.
+        """
+        try:
+            known = self._remembered.get(func)
+        except TypeError:  # cannot be hashed or weakly referenced, so it cannot be remembered
+            return self._make(func, depfuncs, modules, namespace, Guards())
+        if (
+            known is not None
+            and namespace is None
+            and known.modules == modules
+            and len(known.depfuncs) == len(depfuncs)
+            and all(map(lambda a, b: a is b, known.depfuncs, depfuncs))
+            and known.guards.hold()
+        ):
+            return known.definition
+        guards = Guards()
+        definition = self._make(func, depfuncs, modules, namespace, guards)
+        if namespace is None and guards.reliable and isinstance(func, _REMEMBERED):
+            self._remembered[func] = _Remembered(depfuncs, modules, guards, definition)
+        return definition
+
+    def _make(
+        self,
+        func: Callable[..., object],
+        depfuncs: tuple[object, ...],
+        modules: tuple[str, ...],
+        namespace: Mapping[str, object] | None,
+        guards: Guards,
+    ) -> Definition:
+        extra = self._namespace_to_ship(namespace)
+        extra.update({_name_of(dependency): dependency for dependency in depfuncs})
+        content = (func, extra, modules)
+        try:
+            payload = byvalue.dumps(content, self._protocol, guards)
+        # An object raises what it likes while it is pickled; it is named and chained.
+        except Exception as error:
+            name = getattr(func, "__qualname__", repr(func))
+            culprit = find_culprit(func if not extra else (func, extra), self._protocol)
+            raise NotShippable(f"the function {name} cannot be shipped: {culprit}") from error
+        return Definition(hashlib.sha256(payload).digest(), payload)
+
+    def _namespace_to_ship(self, namespace: Mapping[str, object] | None) -> dict[str, object]:
+        """Functions, classes and modules of ``globals=``, without those that cannot be shipped."""
+        shipped: dict[str, object] = {}
+        for name, value in (namespace or {}).items():
+            if name.startswith("__") or not isinstance(value, _NAMESPACE_KINDS):
+                continue
+            try:
+                byvalue.dumps(value, self._protocol)
+            # A function that uses the job server itself, say, stays at home, as it always did.
+            except Exception:
+                continue
+            shipped[name] = value
+        return shipped
+
+
+# A function's content is guarded; what other callables are made of is not.
+_REMEMBERED = (types.FunctionType, types.BuiltinFunctionType)
+_NAMESPACE_KINDS = (types.FunctionType, type, types.ModuleType)
+
+
+def _name_of(dependency: object) -> str:
+    return cast(str, dependency.__name__)  # type: ignore[attr-defined]
+
+
+def load_definition(payload: bytes) -> Callable[..., object]:
+    """Rebuild a function in a worker, with its namespace and its modules.
+
+    Raises:
+        ImportError: a module it relies on cannot be imported here.
+        Exception: whatever loading the objects raises.
+    """
+    func, extra, modules = pickle.loads(payload)
+    space = _own_namespace(func)
+    if space is not None:
+        space.update(extra)
+    for module in modules:
+        _import_into({} if space is None else space, module)
+    return cast("Callable[..., object]", func)
+
+
+def _own_namespace(func: object) -> dict[str, object] | None:
+    """The globals of a function that was shipped by value; those of others belong to a module."""
+    if isinstance(func, types.FunctionType) and not byvalue.is_importable(func):
+        return func.__globals__
+    return None
+
+
+def _import_into(space: dict[str, object], module: str) -> None:
+    if _MODULE_NAME.match(module):
+        importlib.import_module(module)
+        root = module.partition(".")[0]
+        space[root] = importlib.import_module(root)
+    else:
+        exec(module, space)

@@ -1,0 +1,180 @@
+"""Rebuild: what the pickles of ``byvalue`` call when they are loaded.
+
+The names here are part of the format. Each by-value class has an identity, given by the process
+that made it: it is rebuilt once in a process, however many pickles bring it along, and in the
+process that made it, it is that very class.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import marshal
+import sys
+import types
+from collections.abc import Callable
+from enum import EnumMeta
+from typing import cast
+from uuid import uuid4
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+from ppnext.errors import RemoteError
+
+__all__ = [
+    "EMPTY_CELL",
+    "PYTHON",
+    "class_at_home",
+    "fill_class",
+    "fill_function",
+    "make_cached_property",
+    "make_cell",
+    "make_class",
+    "make_code",
+    "make_enum",
+    "make_function",
+    "make_lru_cache",
+    "name_of",
+    "received",
+]
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The version that marshalled code belongs to."""
+
+EMPTY_CELL = "ppnext: this cell is empty"
+"""Stands for the content of a closure's cell that has none yet."""
+
+received: WeakSet[type] = WeakSet()
+"""Classes that were rebuilt in this process from what another one sent."""
+
+_names: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
+
+
+def name_of(cls: type) -> str:
+    """Return the identity of a by-value class; a class of this process gets one when asked."""
+    name = _names.get(cls)
+    if name is None:
+        name = _names.setdefault(cls, uuid4().hex)
+        _classes[name] = cls
+    return name
+
+
+def make_code(python: str, data: bytes) -> types.CodeType:
+    """Return code, if it was made by this minor version of Python."""
+    if python != PYTHON:
+        raise RemoteError(
+            f"code made by Python {python} cannot run on this node's Python {PYTHON}: functions "
+            "shipped by value need the same minor version at both ends"
+        )
+    return cast(types.CodeType, marshal.loads(data))
+
+
+def make_cell() -> types.CellType:
+    """Return an empty cell; the function that owns it fills it."""
+    return types.CellType()
+
+
+def make_function(
+    python: str,
+    code: bytes,
+    namespace: dict[str, object],
+    name: str,
+    closure: tuple[types.CellType, ...] | None,
+) -> types.FunctionType:
+    """Return a function without its state."""
+    namespace.setdefault("__builtins__", __builtins__)
+    return types.FunctionType(make_code(python, code), namespace, name, None, closure)
+
+
+def fill_function(function: types.FunctionType, state: dict[str, object]) -> None:
+    """Give a function its globals, its closure and its attributes."""
+    for submodule in cast("tuple[str, ...]", state["submodules"]):
+        importlib.import_module(submodule)
+    function.__globals__.update(cast("dict[str, object]", state["globals"]))
+    cells = cast("tuple[object, ...]", state["cells"])
+    for cell, content in zip(function.__closure__ or (), cells, strict=True):
+        if content != EMPTY_CELL or not isinstance(content, str):
+            cell.cell_contents = content
+    function.__defaults__ = cast("tuple[object, ...] | None", state["defaults"])
+    function.__kwdefaults__ = cast("dict[str, object]", state["kwdefaults"])
+    function.__dict__.update(cast("dict[str, object]", state["dict"]))
+    function.__doc__ = cast("str | None", state["doc"])
+    function.__module__ = cast(str, state["module"])
+    function.__qualname__ = cast(str, state["qualname"])
+    function.__annotations__ = cast("dict[str, object]", state["annotations"])
+
+
+def _remember(name: str, cls: type) -> type:
+    _names[cls] = name
+    _classes[name] = cls
+    received.add(cls)
+    return cls
+
+
+def make_class(
+    name: str,
+    metaclass: type,
+    class_name: str,
+    bases: tuple[type, ...],
+    namespace: dict[str, object],
+) -> type:
+    """Return the class of this identity, made anew and still empty if it is not known."""
+    known = _classes.get(name)
+    if known is not None:
+        return known
+    made = types.new_class(
+        class_name, bases, {"metaclass": metaclass}, lambda body: body.update(namespace)
+    )
+    return _remember(name, made)
+
+
+def make_enum(
+    name: str,
+    metaclass: type[EnumMeta],
+    class_name: str,
+    bases: tuple[type, ...],
+    members: dict[str, object],
+) -> type:
+    """Return the enumeration of this identity, with its members."""
+    known = _classes.get(name)
+    if known is not None:
+        return known
+    body = metaclass.__prepare__(class_name, bases)
+    for key, value in members.items():
+        body[key] = value
+    return _remember(name, metaclass(class_name, bases, body))
+
+
+def fill_class(cls: type, attributes: dict[str, object]) -> None:
+    """Give a class its attributes."""
+    # A class that was sent out from here and comes back with its content keeps its own.
+    if cls not in received:
+        return
+    for key, value in attributes.items():
+        setattr(cls, key, value)
+
+
+def class_at_home(name: str, qualname: str) -> type:
+    """Return the class of this process that was sent out under this identity."""
+    known = _classes.get(name)
+    if known is None:
+        raise RemoteError(f"the class {qualname} that was sent to the node is gone here")
+    return known
+
+
+def make_cached_property(
+    function: Callable[[object], object], attribute: str | None
+) -> functools.cached_property[object]:
+    """Return a cached property of the given name."""
+    made = functools.cached_property(function)
+    made.attrname = attribute
+    return made
+
+
+def make_lru_cache(
+    function: Callable[..., object], parameters: dict[str, object]
+) -> Callable[..., object]:
+    """Return a function with an empty cache in front of it."""
+    return functools.lru_cache(
+        maxsize=cast("int | None", parameters["maxsize"]), typed=cast(bool, parameters["typed"])
+    )(function)

@@ -1,0 +1,11 @@
+"""The wire: what ppnext's processes say to each other, as bytes.
+
+PURE: no socket, clock, randomness or thread. Bytes in, messages out, and back.
+
+* ``frames``     how a stream is cut into control parts and payload parts
+* ``messages``   what can be said, strictly typed
+* ``connection`` one end of an established stream: chunks, order, heartbeats
+* ``keys``       the shared keys and their file format
+* ``handshake``  how two ends prove to each other that they hold the same key
+* ``admission``  how many strangers a daemon lets in, and how fast
+"""

@@ -1,0 +1,230 @@
+"""Messages: what the two ends of a connection can say to each other.
+
+Each message is a typed record, sent as a MessagePack array in the control part of a frame and
+decoded strictly: a missing field, a wrong type, a value out of its range or an unknown kind is a
+``ProtocolError``. What follows as payload is opaque here; the table says what the ends put there.
+
+==========  ==========================  =====================================================
+message     sent by                     payload
+==========  ==========================  =====================================================
+Hello       both, first                 none
+Ping, Pong  both                        none
+Bye         both, last                  none
+Setup       parent to its worker        none
+Define      whoever submits             a function, as the shipping layer wrote it
+Need        whoever runs                none
+Run         whoever submits             the arguments
+Retract     whoever submits             none
+Result      whoever runs                the job's output, then its result or exception
+Died        whoever runs                none
+Returned    whoever runs                none
+Offer       whoever runs                none
+==========  ==========================  =====================================================
+
+A job is named by its number and its attempt, so that whatever arrives late can be told apart.
+New fields are added at the end with a default: an older end ignores them, a newer end fills them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from ppnext.errors import ProtocolError
+
+__all__ = [
+    "KINDS",
+    "PROTOCOL",
+    "Bye",
+    "Define",
+    "Died",
+    "Hello",
+    "JobRef",
+    "Message",
+    "Need",
+    "Offer",
+    "Ping",
+    "Pong",
+    "Result",
+    "Retract",
+    "Returned",
+    "Run",
+    "Setup",
+    "decode_control",
+    "encode_control",
+]
+
+PROTOCOL = 1
+"""The version of this language; it stands in the ALPN name and in Hello."""
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Slots: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**20)]
+Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Line: TypeAlias = Annotated[str, msgspec.Meta(max_length=1024)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+"""Neither negative, infinite nor NaN: it is calculated with."""
+
+JobRef: TypeAlias = tuple[Count, Count]
+"""A job's number and the attempt meant."""
+
+Jobs: TypeAlias = Annotated[list[JobRef], msgspec.Meta(max_length=4096)]
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True):
+    """Who speaks: versions, name, process and how many jobs it runs at a time."""
+
+    protocol: Count
+    version: Line
+    python: Line
+    name: Line
+    pid: Count
+    slots: Slots
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True):
+    """Are you there? Answered at once with a Pong of the same token."""
+
+    token: Count
+
+
+class Pong(msgspec.Struct, frozen=True, array_like=True):
+    """I am."""
+
+    token: Count
+
+
+class Bye(msgspec.Struct, frozen=True, array_like=True):
+    """Nothing more will come from this end; an end of stream without it is a loss."""
+
+    reason: Line
+
+
+class Setup(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker needs before its first job: its name and where Python looks for modules."""
+
+    node: Line
+    path: list[str]
+    protocol: Count
+    """The pickle protocol for results."""
+
+
+class Define(msgspec.Struct, frozen=True, array_like=True):
+    """Here is the function with this content hash (SHA-256 of the payload)."""
+
+    digest: Digest
+
+
+class Need(msgspec.Struct, frozen=True, array_like=True):
+    """I was told to run the function with this content hash and do not have it (any more)."""
+
+    digest: Digest
+
+
+class Run(msgspec.Struct, frozen=True, array_like=True):
+    """Run this attempt of a job. ``once`` jobs are never started a second time."""
+
+    job: Count
+    attempt: Count
+    function: Digest
+    once: bool = False
+
+
+class Retract(msgspec.Struct, frozen=True, array_like=True):
+    """Give back those of these jobs that have not been started. Answered by Returned."""
+
+    jobs: Jobs
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    """A job ended by itself. The payload is ``output`` bytes of text, then the pickled outcome."""
+
+    job: Count
+    attempt: Count
+    raised: bool
+    seconds: Seconds
+    """Wall-clock time of the call, in seconds."""
+    output: Count = 0
+    dropped: Count = 0
+    """Bytes of output that were left out, because there was more than is kept."""
+
+
+class Died(msgspec.Struct, frozen=True, array_like=True):
+    """The worker process that was running this attempt is gone."""
+
+    job: Count
+    attempt: Count
+    cause: Line
+
+
+class Returned(msgspec.Struct, frozen=True, array_like=True):
+    """Jobs that were not started and now will not be, asked for or not, and those asked for in
+    vain: they have started, have ended, or were never here."""
+
+    jobs: Jobs
+    kept: Jobs
+
+
+class Offer(msgspec.Struct, frozen=True, array_like=True):
+    """From now on this many jobs run here at a time for you."""
+
+    slots: Slots
+
+
+Message: TypeAlias = (
+    Hello
+    | Ping
+    | Pong
+    | Bye
+    | Setup
+    | Define
+    | Need
+    | Run
+    | Retract
+    | Result
+    | Died
+    | Returned
+    | Offer
+)
+
+KINDS: dict[type[Message], int] = {
+    Hello: 1,
+    Ping: 2,
+    Pong: 3,
+    Bye: 4,
+    Setup: 5,
+    Define: 16,
+    Need: 17,
+    Run: 18,
+    Retract: 19,
+    Result: 20,
+    Died: 21,
+    Returned: 22,
+    Offer: 23,
+}
+"""The number that stands for each message in a frame's header. A number is never used again."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[int, msgspec.msgpack.Decoder[Message]] = {
+    kind: msgspec.msgpack.Decoder(message) for message, kind in KINDS.items()
+}
+
+
+def encode_control(message: Message) -> bytes:
+    """Return the control part that says ``message``."""
+    return _encoder.encode(message)
+
+
+def decode_control(kind: int, control: bytes) -> Message:
+    """Return the message that a control part says.
+
+    Raises:
+        ProtocolError: the kind is unknown, or the control part is not exactly such a message.
+    """
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        raise ProtocolError(f"a message of unknown kind {kind} arrived")
+    try:
+        return decoder.decode(control)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"a malformed message of kind {kind} arrived: {error}") from error

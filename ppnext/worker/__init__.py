@@ -1,0 +1,10 @@
+"""The worker: what runs inside a worker process.
+
+One process, one job after the other, in the order in which they were sent.
+
+* ``main``     the loop: take a job, run it, send what came of it
+* ``inbox``    the jobs that have been sent and not started; gives them back when asked
+* ``library``  the functions that have been sent, ready to be called
+* ``capture``  what jobs write to their standard output and error
+* ``lifeline`` the end of the worker when its parent has died
+"""

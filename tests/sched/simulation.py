@@ -1,0 +1,795 @@
+"""Simulation: a whole cluster in virtual time, driven by one seed.
+
+The schedulers are the real ones, that of the client and that of each session of each daemon.
+Everything around them is made up here: worker processes that run jobs one after another, links
+that keep the order of messages but not their speed, and a list of misfortunes. What happens
+depends on the seed alone, so that a seed is a bug report::
+
+    python tests/sched/simulation.py 4711
+
+After every event the invariants of the scheduler concerned are checked; the contract with the
+user (``Job``, ``World.finish``) is checked when something happens to a job and at the end.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+
+from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Withdrawn
+from ppnext.sched.invariants import check
+from ppnext.sched.model import JobId, NodeId, NodeKind
+from ppnext.sched.policy import Policy
+from ppnext.sched.scheduler import Scheduler
+
+__all__ = ["MISFORTUNES", "World", "main"]
+
+Ref = tuple[JobId, int]
+
+SPAWN = 0.3
+"""Seconds until a worker process is ready."""
+
+REPAIR = 3.0
+"""Most seconds until a misfortune has been noticed and made good."""
+
+EVENTS = 20_000
+"""More events than any seed needs; a seed that reaches it goes round in circles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    job: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    jobs: tuple[Ref, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    job: JobId
+    attempt: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    job: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    returned: tuple[Ref, ...]
+    kept: tuple[Ref, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The end of a stream."""
+
+
+Message = Run | Ask | Done | Died | Answer | Slots | Gone
+
+
+@dataclass(slots=True)
+class Job:
+    """A job, and what has become of it."""
+
+    seconds: float
+    once: bool
+    poison: bool
+    starts: int = 0
+    kills: int = 0
+    losses: int = 0
+    outcome: str = ""
+    ended: float = 0.0
+
+
+class Pipe:
+    """One direction of a link: keeps the order; can be held up and cut."""
+
+    def __init__(self, world: World, deliver: Callable[[Message], None]) -> None:
+        self.world = world
+        self.deliver = deliver
+        self.under_way: deque[Message] = deque()
+        self.latest = 0.0
+        self.late = 0
+        self.held = False
+        self.closed = False
+
+    def send(self, message: Message) -> None:
+        if self.closed:
+            return
+        self.under_way.append(message)
+        self.latest = max(self.latest, self.world.now + self.world.delay())
+        self.world.at(self.latest - self.world.now, self.arrive)
+
+    def arrive(self) -> None:
+        if self.held:
+            self.late += 1
+        elif not self.closed:
+            self.deliver(self.under_way.popleft())
+
+    def hold(self) -> None:
+        self.held = True
+
+    def release(self) -> None:
+        self.held = False
+        for _ in range(self.late):
+            self.world.at(0.0, self.arrive)
+        self.late = 0
+
+    def close(self) -> None:
+        self.closed = True
+        self.under_way.clear()
+
+
+class Process:
+    """A worker process: one job after another, in the order in which they came."""
+
+    kind = NodeKind.WORKER
+    slots = 1
+
+    def __init__(self, world: World, up: Callable[[Message], None]) -> None:
+        self.world = world
+        self.down = Pipe(world, self.receive)
+        self.up = Pipe(world, up)
+        self.queue: deque[Run] = deque()
+        self.running: Run | None = None
+        self.paused = self.due = self.dead = False
+
+    def receive(self, message: Message) -> None:
+        if isinstance(message, Run):
+            self.queue.append(message)
+            self.start()
+        elif isinstance(message, Ask):
+            asked = set(message.jobs)
+            back = [run for run in self.queue if (run.job, run.attempt) in asked]
+            self.queue = deque(run for run in self.queue if run not in back)
+            refs = tuple((run.job, run.attempt) for run in back)
+            self.up.send(Answer(refs, tuple(ref for ref in message.jobs if ref not in refs)))
+
+    def start(self) -> None:
+        if self.running or self.paused or not self.queue:
+            return
+        self.running = self.queue.popleft()
+        job = self.world.started(self.running.job)
+        if job.poison:
+            self.world.at(job.seconds / 2, self.poisoned, job)
+        else:
+            self.world.at(job.seconds, self.finish)
+
+    def poisoned(self, job: Job) -> None:
+        if not self.dead:
+            job.kills += 1
+            self.world.happened("killed by a poison job")
+            self.die()
+
+    def finish(self) -> None:
+        if self.paused:
+            self.due = True
+        elif self.running and not self.dead:
+            run, self.running = self.running, None
+            seconds = self.world.jobs[run.job].seconds
+            self.up.send(Done(run.job, run.attempt, seconds))
+            self.start()
+
+    def pause(self) -> None:
+        self.paused = True
+        self.down.hold()
+
+    def resume(self) -> None:
+        self.paused = False
+        self.down.release()
+        if self.due:
+            self.due = False
+            self.finish()
+        elif not self.dead:
+            self.start()
+
+    def die(self) -> None:
+        """What it has sent arrives before its end is seen; what was sent to it is lost."""
+        self.dead = True
+        self.running = None
+        self.queue.clear()
+        self.down.close()
+        self.up.send(Gone())
+
+    def vanish(self) -> None:
+        """It dies and nobody is there to see it."""
+        self.die()
+        self.up.close()
+
+    leave = vanish
+
+
+class Owner:
+    """Whoever owns a scheduler: carries out its actions and tells it what happened."""
+
+    def __init__(self, world: World, name: str, policy: Policy) -> None:
+        self.world = world
+        self.name = name
+        self.policy = policy
+        self.scheduler = Scheduler(policy)
+        self.links: dict[NodeId, Process | Session] = {}
+        self.target = self.hiring = 0
+        self.over = False
+
+    # Worker processes.
+
+    def staff(self) -> list[NodeId]:
+        nodes = self.scheduler.nodes.values()
+        return [n.id for n in nodes if n.kind is NodeKind.WORKER and not n.draining]
+
+    def resize(self, target: int) -> None:
+        self.target = target
+        staff = self.staff()
+        for node in staff[target:]:
+            self.scheduler.on_node_draining(node)
+        for _ in range(target - len(staff) - self.hiring):
+            self.hiring += 1
+            self.world.at(SPAWN * self.world.random.random(), self.hired)
+        self.act()
+
+    def hired(self) -> None:
+        self.hiring -= 1
+        if not self.over and len(self.staff()) < self.target:
+            node = self.world.number()
+            self.join(node, Process(self.world, lambda message: self.hear(node, message)))
+
+    # Nodes.
+
+    def join(self, node: NodeId, link: Process | Session) -> None:
+        self.links[node] = link
+        name = f"{self.name}/{node}"
+        latency = 2 * self.world.latency
+        self.scheduler.on_node_joined(node, name, link.kind, link.slots, latency)
+        self.act()
+
+    def lose(self, node: NodeId, cause: str) -> None:
+        link = self.links.pop(node, None)
+        if link is not None:
+            link.up.close()
+            self.world.note(f"{self.name} loses node {node}: {cause}")
+            self.scheduler.on_node_lost(node, cause)
+            self.act()
+            self.resize(self.target)
+
+    def hear(self, node: NodeId, message: Message) -> None:
+        """A message arrived; one from a node that has been released comes too late."""
+        if node not in self.links or self.over:
+            return
+        self.world.note(f"{self.name} hears from {node}: {message}")
+        scheduler = self.scheduler
+        if isinstance(message, Done):
+            dropped = scheduler.dropped
+            if scheduler.on_finished(node, message.job, message.attempt, message.seconds):
+                self.done(message)
+            self.world.happened("result dropped", scheduler.dropped - dropped)
+        elif isinstance(message, Died):
+            scheduler.on_died(node, message.job, message.attempt, "its worker died")
+        elif isinstance(message, Answer):
+            self.world.happened("given back", len(message.returned))
+            self.world.happened("kept", len(message.kept))
+            scheduler.on_returned(node, message.returned, message.kept)
+        elif isinstance(message, Slots):
+            scheduler.on_node_resized(node, message.slots)
+        else:
+            self.lose(node, "end of stream")
+        self.act()
+
+    def act(self) -> None:
+        check(self.scheduler, self.policy)
+        for action in self.scheduler.take_actions():
+            self.world.note(f"{self.name}: {action}")
+            self.carry_out(action)
+
+    def carry_out(self, action: Action) -> None:
+        if isinstance(action, Assign):
+            node = self.scheduler.nodes.get(action.node)
+            ahead = node is not None and len(node.held) > node.slots
+            self.world.happened("sent ahead", ahead)
+            self.links[action.node].down.send(Run(action.job, action.attempt))
+        elif isinstance(action, Retract):
+            self.world.happened("asked back")
+            self.links[action.node].down.send(Ask(action.jobs))
+        elif isinstance(action, Release):
+            self.world.happened("released")
+            self.links.pop(action.node).leave()
+        else:
+            self.report(action)
+
+    def done(self, message: Done) -> None:
+        raise NotImplementedError
+
+    def report(self, action: End | Withdrawn | Kept) -> None:
+        raise NotImplementedError
+
+
+class Client(Owner):
+    """The user's side: every job ends here, once."""
+
+    def submit(self, job: JobId) -> None:
+        self.world.open.add(job)
+        self.scheduler.on_submit(job, self.world.jobs[job].once)
+        self.act()
+
+    def cancel(self, job: JobId) -> None:
+        if job in self.world.open:
+            placed = self.scheduler.jobs[job].node is not None
+            self.scheduler.on_cancel(job)
+            self.world.ended(job, "cancelled, placed" if placed else "cancelled, waiting")
+            self.act()
+
+    def lose(self, node: NodeId, cause: str) -> None:
+        link = self.links.get(node)
+        if isinstance(link, Session):
+            for job in self.scheduler.nodes[node].held:
+                self.world.jobs[job].losses += 1
+            link.daemon.reconnect()
+        super().lose(node, cause)
+
+    def done(self, message: Done) -> None:
+        job = self.world.jobs[message.job]
+        self.world.ended(message.job, "result of a once job" if job.once else "result")
+
+    def report(self, action: End | Withdrawn | Kept) -> None:
+        assert isinstance(action, End), "the client never withdraws a job"
+        blamed = sum(mishap.blamed for mishap in action.mishaps)
+        job = self.world.jobs[action.job]
+        assert job.poison or blamed <= self.world.counts["killed"], "an innocent job was blamed"
+        self.world.ended(action.job, action.cause.name)
+
+
+class Session(Owner):
+    """What a daemon does for one client: the other end of the client's node."""
+
+    kind = NodeKind.DAEMON
+
+    def __init__(self, daemon: Daemon, client: Client, node: NodeId) -> None:
+        super().__init__(daemon.world, f"{daemon.name}:{node}", Policy(poison_limit=1))
+        self.daemon = daemon
+        self.node = node
+        self.slots = daemon.slots
+        self.down = Pipe(self.world, self.receive)
+        self.up = Pipe(self.world, lambda message: client.hear(node, message))
+        self.attempts: dict[JobId, int] = {}
+        # Jobs that are being withdrawn, each with the list in which its answer is collected.
+        self.leaving: dict[JobId, Withdrawal] = {}
+        self.resize(self.slots)
+
+    def receive(self, message: Message) -> None:
+        if isinstance(message, Run):
+            self.attempts[message.job] = message.attempt
+            self.scheduler.on_submit(message.job, self.world.jobs[message.job].once)
+            self.act()
+        elif isinstance(message, Ask):
+            self.withdraw(message.jobs)
+
+    def withdraw(self, refs: Iterable[Ref]) -> None:
+        withdrawal = Withdrawal()
+        for job, attempt in refs:
+            if self.attempts.get(job) != attempt or job in self.leaving:
+                withdrawal.kept.append((job, attempt))
+            else:
+                self.leaving[job] = withdrawal
+                withdrawal.open[job] = attempt
+        for job in list(withdrawal.open):
+            self.scheduler.on_withdraw(job)
+        self.answer(withdrawal)
+        self.act()
+
+    def give_all_back(self) -> None:
+        """Unasked: nothing that has not started will be."""
+        self.withdraw([ref for ref in self.attempts.items() if ref[0] not in self.leaving])
+
+    def answer(self, withdrawal: Withdrawal) -> None:
+        if not withdrawal.open:
+            self.send(Answer(tuple(withdrawal.returned), tuple(withdrawal.kept)))
+
+    def done(self, message: Done) -> None:
+        self.send(Done(message.job, self.attempts.pop(message.job), message.seconds))
+
+    def report(self, action: End | Withdrawn | Kept) -> None:
+        if isinstance(action, End):
+            self.send(Died(action.job, self.attempts.pop(action.job)))
+            return
+        withdrawal = self.leaving.pop(action.job)
+        ref = (action.job, withdrawal.open.pop(action.job))
+        if isinstance(action, Withdrawn):
+            del self.attempts[action.job]
+            withdrawal.returned.append(ref)
+        else:
+            withdrawal.kept.append(ref)
+        self.answer(withdrawal)
+
+    def send(self, message: Message) -> None:
+        self.up.send(message)
+        if self.world.random.random() < self.world.stutter:
+            self.world.happened("said twice")
+            self.up.send(message)
+
+    def end(self) -> None:
+        """The daemon has noticed that the client is not there any more."""
+        self.over = True
+        self.down.close()
+        self.up.close()
+        for link in self.links.values():
+            link.leave()
+        self.daemon.sessions.pop(self.node, None)
+
+    def leave(self) -> None:
+        self.end()
+        self.daemon.reconnect()
+
+
+class Withdrawal:
+    """What was asked back together is answered together."""
+
+    def __init__(self) -> None:
+        self.open: dict[JobId, int] = {}
+        self.returned: list[Ref] = []
+        self.kept: list[Ref] = []
+
+
+class Daemon:
+    """A machine with a ppserver; the client connects again whenever it can."""
+
+    def __init__(self, world: World, name: str, slots: int) -> None:
+        self.world = world
+        self.name = name
+        self.slots = slots
+        self.sessions: dict[NodeId, Session] = {}
+        self.connecting = False
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        if not self.connecting:
+            self.connecting = True
+            self.world.at(SPAWN * self.world.random.random(), self.connect)
+
+    def connect(self) -> None:
+        self.connecting = False
+        node = self.world.number()
+        session = self.sessions[node] = Session(self, self.world.client, node)
+        self.world.client.join(node, session)
+
+
+class World:
+    """Time, chance, all jobs and machines, and what has happened."""
+
+    def __init__(self, seed: int, calm: bool = False, trace: bool = False) -> None:
+        self.random = Random(seed)
+        self.now = 0.0
+        self.counts: Counter[str] = Counter()
+        self.trace = trace
+        self.heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
+        self.order = count()
+        self.nodes = count(1)
+        self.jobs: dict[JobId, Job] = {}
+        self.open: set[JobId] = set()
+        self.start_order: list[JobId] = []
+        self.latency = self.random.choice([0.0001, 0.001, 0.02])
+        self.stutter = 0.0 if calm else self.random.choice([0.0, 0.0, 0.2])
+        self.client = Client(self, "client", Policy(loss_limit=self.random.choice([2, 10])))
+        self.daemons: list[Daemon] = []
+        self.prepare(calm)
+
+    # Chance and time.
+
+    def delay(self) -> float:
+        return self.latency * (0.5 + self.random.random())
+
+    def repair(self) -> float:
+        """Seconds until a misfortune is noticed or over: mostly short."""
+        return REPAIR * self.random.random() ** 3
+
+    def number(self) -> NodeId:
+        return NodeId(next(self.nodes))
+
+    def at(self, delay: float, call: Callable[..., None], *arguments: object) -> None:
+        heappush(self.heap, (self.now + delay, next(self.order), call, arguments))
+
+    def happened(self, what: str, times: int = 1) -> None:
+        if times:
+            self.counts[what] += times
+
+    def note(self, text: str) -> None:
+        if self.trace:
+            print(f"{self.now:10.6f}  {text}")
+
+    # What is to happen.
+
+    def prepare(self, calm: bool) -> None:
+        chance = self.random
+        scale = chance.choice([0.001, 0.02, 0.2, 1.0])
+        for number in range(chance.randint(5, 60)):
+            seconds = min(scale * chance.paretovariate(1.2), 50 * scale)
+            once = chance.random() < 0.2
+            poison = not calm and chance.random() < 0.03
+            self.jobs[JobId(number)] = Job(seconds, once, poison)
+        self.client.resize(1 if calm else chance.randint(0, 3))
+        self.busy = SPAWN + sum(job.seconds for job in self.jobs.values()) / 2
+        burst = chance.random() < 0.5
+        for job in self.jobs:
+            time = 0.0 if burst else chance.random() * self.busy
+            self.at(time, self.client.submit, job)
+        if not calm:
+            for number in range(chance.randint(not self.client.target, 2)):
+                self.daemons.append(Daemon(self, f"d{number}", chance.randint(1, 3)))
+            for _ in range(chance.choice([0, 3, 10, 30])):
+                self.at(chance.random() * self.busy, self.misfortune)
+
+    def misfortune(self) -> None:
+        what = self.random.choice(MISFORTUNES)
+        if what(self):
+            self.note(f"misfortune: {what.__name__}")
+            self.happened(what.__name__)
+
+    # What happens to jobs.
+
+    def started(self, number: JobId) -> Job:
+        job = self.jobs[number]
+        job.starts += 1
+        self.start_order.append(number)
+        assert job.starts == 1 or not job.once, f"job {number} was started twice"
+        self.happened("started again", job.starts == 2)
+        return job
+
+    def ended(self, number: JobId, outcome: str) -> None:
+        job = self.jobs[number]
+        assert not job.outcome, f"job {number} ended twice: {job.outcome}, {outcome}"
+        assert job.starts or not outcome.startswith("result"), f"job {number} has a made-up result"
+        self.open.remove(number)
+        job.outcome, job.ended = outcome, self.now
+        self.happened(outcome)
+
+    # The course of events.
+
+    def run(self) -> Counter[str]:
+        """Let everything happen; return how often what has happened."""
+        self.drain()
+        self.finish()
+        slots = sum(node.slots for node in self.client.scheduler.nodes.values())
+        if slots:
+            self.fill(slots)
+        return self.counts
+
+    def drain(self) -> None:
+        for _ in range(EVENTS):
+            if not self.heap:
+                return
+            self.now, _, call, arguments = heappop(self.heap)
+            call(*arguments)
+        raise AssertionError(f"{EVENTS} events have led nowhere")
+
+    def finish(self) -> None:
+        """Nothing is left to happen: check what has become of everything."""
+        for number, job in self.jobs.items():
+            assert job.outcome, f"job {number} has not ended"
+            assert job.ended <= self.bound(), f"job {number} ended late"
+            limit = self.client.policy.poison_limit + job.losses
+            assert job.kills <= limit, f"job {number} killed {job.kills} workers"
+        self.check_idle(self.client)
+        for daemon in self.daemons:
+            [session] = daemon.sessions.values()
+            assert self.client.links[session.node] is session, "connected to a session of the past"
+            assert self.client.scheduler.nodes[session.node].slots == daemon.slots
+            assert not session.attempts, "a session has kept a job"
+            assert not session.leaving, "a session owes an answer"
+            assert session.target == daemon.slots
+            self.check_idle(session)
+
+    def bound(self) -> float:
+        """When all jobs must have ended: even if one slot alone had to do everything."""
+        work = sum(job.seconds * (1 + job.starts) for job in self.jobs.values())
+        deaths = sum(job.kills for job in self.jobs.values()) + self.counts["killed"]
+        ways = 10 * len(self.jobs) * 3 * self.latency
+        return self.busy + 2 * REPAIR + work + deaths * SPAWN + ways
+
+    def check_idle(self, owner: Owner) -> None:
+        scheduler = owner.scheduler
+        assert not scheduler.jobs, "a job is left"
+        assert scheduler.waiting == 0
+        for node in scheduler.nodes.values():
+            assert not node.held, "a node holds a job"
+            assert not node.asked, "a node owes an answer"
+            assert not node.draining, "a draining node was not released"
+        assert owner.hiring == 0
+        assert len(owner.staff()) == owner.target, "a worker is missing"
+        assert owner.links.keys() == scheduler.nodes.keys()
+        for link in owner.links.values():
+            if isinstance(link, Process):
+                assert not (link.dead or link.paused or link.running or link.queue)
+
+    def fill(self, slots: int) -> None:
+        """No slot was lost: as many jobs as there are slots all start at once."""
+        self.stutter = 0.0
+        first = len(self.jobs)
+        for number in range(first, first + slots):
+            self.jobs[JobId(number)] = Job(1.0, once=True, poison=False)
+            self.client.submit(JobId(number))
+        for node in self.client.scheduler.nodes.values():
+            assert len(node.held) == node.slots, "a slot stays free"
+        start = self.now
+        self.drain()
+        for number in range(first, first + slots):
+            job = self.jobs[JobId(number)]
+            assert job.outcome, f"job {number} has not ended"
+            assert job.ended < start + 2.0 + 10 * self.latency, "a slot was lost"
+        self.check_idle(self.client)
+
+
+# Misfortunes: each picks its victim and tells whether there was one.
+
+
+def pick_session(world: World) -> Session | None:
+    links = [link for link in world.client.links.values() if isinstance(link, Session)]
+    sound = [link for link in links if not (link.over or link.up.held)]
+    return world.random.choice(sound) if sound else None
+
+
+def pick_process(world: World) -> Process | None:
+    owners = [world.client, *(s for d in world.daemons for s in d.sessions.values())]
+    links = [link for owner in owners for link in owner.links.values()]
+    sound = [link for link in links if isinstance(link, Process) and not link.dead]
+    return world.random.choice(sound) if sound else None
+
+
+def killed(world: World) -> bool:
+    process = pick_process(world)
+    if process is None:
+        return False
+    world.happened("killed while idle", not process.running)
+    process.die()
+    return True
+
+
+def paused(world: World) -> bool:
+    process = pick_process(world)
+    if process is None or process.paused:
+        return False
+    process.pause()
+    world.at(world.repair(), process.resume)
+    return True
+
+
+def crashed(world: World) -> bool:
+    """A machine goes down; what it had sent is lost or arrives, and the end is seen later."""
+    session = pick_session(world)
+    if session is None:
+        return False
+    lost = world.random.random() < 0.5
+    up, held = session.up, list(session.up.under_way)
+    for other in list(session.daemon.sessions.values()):
+        other.end()
+    if not lost:
+        for message in held:
+            world.at(world.latency, up.deliver, message)
+    seen = world.latency + world.repair()
+    world.at(seen, world.client.lose, session.node, "the machine crashed")
+    return True
+
+
+def stalled(world: World) -> bool:
+    """A short partition: messages are held up and arrive in the end."""
+    session = pick_session(world)
+    if session is None:
+        return False
+    for pipe in (session.up, session.down):
+        pipe.hold()
+        world.at(world.repair(), pipe.release)
+    return True
+
+
+def cut(world: World) -> bool:
+    """A long partition: messages are lost, and the two ends notice it in any order."""
+    session = pick_session(world)
+    if session is None:
+        return False
+    session.up.hold()
+    session.down.hold()
+    world.at(world.repair(), world.client.lose, session.node, "silence")
+    world.at(world.repair(), session.end)
+    return True
+
+
+def drained(world: World) -> bool:
+    session = pick_session(world)
+    if session is None or world.client.scheduler.nodes[session.node].draining:
+        return False
+    world.client.scheduler.on_node_draining(session.node)
+    world.client.act()
+    return True
+
+
+def joined(world: World) -> bool:
+    if len(world.daemons) > 3:
+        return False
+    world.daemons.append(Daemon(world, f"d{len(world.daemons)}", world.random.randint(1, 3)))
+    return True
+
+
+def resized_here(world: World) -> bool:
+    world.client.resize(world.random.randint(not world.daemons, 3))
+    return True
+
+
+def resized_there(world: World) -> bool:
+    session = pick_session(world)
+    if session is None:
+        return False
+    daemon = session.daemon
+    daemon.slots = world.random.randint(1, 4)
+    for other in daemon.sessions.values():
+        other.slots = daemon.slots
+        other.up.send(Slots(daemon.slots))
+        other.resize(daemon.slots)
+    return True
+
+
+def gave_all_back(world: World) -> bool:
+    session = pick_session(world)
+    if session is None or not session.attempts:
+        return False
+    session.give_all_back()
+    return True
+
+
+def cancelled(world: World) -> bool:
+    if not world.open:
+        return False
+    world.client.cancel(world.random.choice(sorted(world.open)))
+    return True
+
+
+def measured(world: World) -> bool:
+    if not world.client.links:
+        return False
+    node = world.random.choice(list(world.client.links))
+    world.client.scheduler.on_latency(node, world.random.choice([0.0001, 0.01, 1.0]))
+    world.client.act()
+    return True
+
+
+MISFORTUNES: tuple[Callable[[World], bool], ...] = (
+    killed,
+    paused,
+    crashed,
+    stalled,
+    cut,
+    drained,
+    joined,
+    resized_here,
+    resized_there,
+    gave_all_back,
+    cancelled,
+    cancelled,
+    measured,
+)
+
+
+def main(seed: int) -> None:
+    """Print what happens with a seed, step by step."""
+    world = World(seed, trace=True)
+    for number, job in world.jobs.items():
+        print(f"job {number}: {job}")
+    for what, times in sorted(world.run().items()):
+        print(f"{times:6} {what}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,64 @@
+"""Model: the table of states, and the counts that follow from a job's mishaps."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppnext.sched.model import (
+    TRANSITIONS,
+    JobId,
+    JobState,
+    Mishap,
+    NodeId,
+    NodeKind,
+    NodeState,
+    Status,
+)
+
+EVENTS = sorted({event for events in TRANSITIONS.values() for event in events})
+
+
+def job(status: Status = Status.WAITING) -> JobState:
+    return JobState(JobId(1), once=False, status=status)
+
+
+def node(slots: int = 2, held: int = 0, draining: bool = False) -> NodeState:
+    state = NodeState(NodeId(1), "n", NodeKind.DAEMON, slots, 0.001, draining)
+    state.held = {JobId(number): job() for number in range(held)}
+    return state
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_job_moves_as_the_table_says_and_not_otherwise(status: Status, event: str) -> None:
+    state = job(status)
+    following = TRANSITIONS[status].get(event)
+    if following is None:
+        with pytest.raises(AssertionError, match=f"job 1: '{event}' cannot happen"):
+            state.move(event)
+        assert state.status is status
+    else:
+        state.move(event)
+        assert state.status is following
+
+
+def test_the_table_names_every_state_and_nothing_follows_the_end() -> None:
+    assert set(TRANSITIONS) == set(Status)
+    assert TRANSITIONS[Status.ENDED] == {}
+
+
+def test_deaths_and_losses_are_counted_apart() -> None:
+    state = job()
+    blames = [True, False, False, True, False]
+    state.mishaps = [Mishap(n, "n", "gone", blamed) for n, blamed in enumerate(blames)]
+    assert (state.deaths, state.losses) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("slots", "held", "draining", "surplus"),
+    [(2, 0, False, 0), (2, 2, False, 0), (2, 5, False, 3), (2, 2, True, 2), (0, 3, False, 3)],
+)
+def test_surplus_is_what_a_node_holds_and_cannot_run(
+    slots: int, held: int, draining: bool, surplus: int
+) -> None:
+    assert node(slots, held, draining).surplus == surplus

@@ -1,0 +1,60 @@
+"""Policy: how many jobs are sent ahead, and the running mean that this depends on."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppnext.sched.model import NodeId, NodeKind, NodeState
+from ppnext.sched.policy import Policy
+
+POLICY = Policy(horizon=0.002, worth_hiding=0.02, prefetch_limit=128, smoothing=0.25)
+
+
+def node(slots: int, latency: float, mean: float | None, draining: bool = False) -> NodeState:
+    state = NodeState(NodeId(1), "n", NodeKind.DAEMON, slots, latency, draining)
+    state.mean_seconds = mean
+    return state
+
+
+@pytest.mark.parametrize(
+    ("slots", "latency", "mean", "credit"),
+    [
+        pytest.param(4, 0.001, None, 4, id="nothing known: no more than it runs"),
+        pytest.param(4, 0.001, 1.0, 4, id="long jobs: the way there is not worth hiding"),
+        pytest.param(4, 0.001, 0.0501, 4, id="just not worth hiding"),
+        pytest.param(4, 0.001, 0.05, 5, id="just worth hiding"),
+        pytest.param(1, 0.001, 0.001, 4, id="one millisecond each: three ahead"),
+        pytest.param(4, 0.001, 0.001, 16, id="the same for each of four slots"),
+        pytest.param(1, 0.098, 0.01, 11, id="far away: as many as the way takes"),
+        pytest.param(2, 0.001, 1e-6, 2 + 2 * 128, id="tiny jobs: the limit"),
+        pytest.param(2, 0.001, 0.0, 2 + 2 * 128, id="jobs that take no time: the limit"),
+        pytest.param(2, 0.001, 5e-324, 2 + 2 * 128, id="the smallest number there is"),
+        pytest.param(2, 0.0, 0.0, 2 + 2 * 128, id="no time and no way"),
+        pytest.param(0, 0.001, None, 0, id="no slots"),
+        pytest.param(0, 0.001, 0.001, 0, id="no slots, nothing ahead"),
+    ],
+)
+def test_credit(slots: int, latency: float, mean: float | None, credit: int) -> None:
+    assert POLICY.credit(node(slots, latency, mean)) == credit
+
+
+def test_a_draining_node_has_no_credit() -> None:
+    assert POLICY.credit(node(4, 0.001, 0.001, draining=True)) == 0
+
+
+@given(st.integers(0, 2**20), st.floats(0, 60), st.none() | st.floats(0, 1e12))
+def test_credit_is_between_the_slots_and_the_limit(
+    slots: int, latency: float, mean: float | None
+) -> None:
+    assert slots <= POLICY.credit(node(slots, latency, mean)) <= slots * 129
+
+
+def test_the_first_duration_is_the_mean() -> None:
+    assert POLICY.smooth(None, 3.0) == 3.0
+
+
+def test_a_later_duration_moves_the_mean_by_its_weight() -> None:
+    assert POLICY.smooth(2.0, 4.0) == 2.5
+    assert POLICY.smooth(2.0, 0.0) == 1.5

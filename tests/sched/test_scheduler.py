@@ -1,0 +1,689 @@
+"""Scheduler: one test for each rule. Events in, actions out; every step keeps the invariants."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppnext.sched.actions import Action, Assign, Cause, End, Kept, Release, Retract, Withdrawn
+from ppnext.sched.invariants import check
+from ppnext.sched.model import Intent, JobId, Mishap, NodeId, NodeKind, Status
+from ppnext.sched.policy import Policy
+from ppnext.sched.scheduler import Scheduler
+
+LATENCY = 0.0001
+
+
+class Bench:
+    """A scheduler with short names for its events; checks the invariants after each."""
+
+    def __init__(self, **numbers: float) -> None:
+        self.policy = Policy(**numbers)  # type: ignore[arg-type]
+        self.scheduler = Scheduler(self.policy)
+
+    def done(self) -> list[Action]:
+        check(self.scheduler, self.policy)
+        return self.scheduler.take_actions()
+
+    def submit(self, *jobs: int, once: bool = False) -> list[Action]:
+        for job in jobs:
+            self.scheduler.on_submit(JobId(job), once)
+        return self.done()
+
+    def worker(self, node: int, latency: float = LATENCY) -> list[Action]:
+        name = f"w{node}"
+        self.scheduler.on_node_joined(NodeId(node), name, NodeKind.WORKER, 1, latency)
+        return self.done()
+
+    def daemon(self, node: int, slots: int = 2, latency: float = LATENCY) -> list[Action]:
+        name = f"d{node}"
+        self.scheduler.on_node_joined(NodeId(node), name, NodeKind.DAEMON, slots, latency)
+        return self.done()
+
+    def finish(
+        self, node: int, job: int, attempt: int = 1, seconds: float = 1.0
+    ) -> tuple[bool, list[Action]]:
+        wanted = self.scheduler.on_finished(NodeId(node), JobId(job), attempt, seconds)
+        return wanted, self.done()
+
+    def died(self, node: int, job: int, attempt: int = 1) -> list[Action]:
+        self.scheduler.on_died(NodeId(node), JobId(job), attempt, "killed")
+        return self.done()
+
+    def lost(self, node: int) -> list[Action]:
+        self.scheduler.on_node_lost(NodeId(node), "gone")
+        return self.done()
+
+    def cancel(self, job: int) -> list[Action]:
+        self.scheduler.on_cancel(JobId(job))
+        return self.done()
+
+    def withdraw(self, job: int) -> list[Action]:
+        self.scheduler.on_withdraw(JobId(job))
+        return self.done()
+
+    def drain(self, node: int) -> list[Action]:
+        self.scheduler.on_node_draining(NodeId(node))
+        return self.done()
+
+    def resize(self, node: int, slots: int) -> list[Action]:
+        self.scheduler.on_node_resized(NodeId(node), slots)
+        return self.done()
+
+    def returned(self, node: int, *back: tuple[int, int], kept: tuple = ()) -> list[Action]:
+        self.scheduler.on_returned(NodeId(node), back, kept)  # type: ignore[arg-type]
+        return self.done()
+
+    def held(self, node: int) -> list[int]:
+        return list(self.scheduler.nodes[NodeId(node)].held)
+
+
+def assigned(node: int, *jobs: int, attempt: int = 1) -> list[Action]:
+    return [Assign(NodeId(node), JobId(job), attempt) for job in jobs]
+
+
+def retract(node: int, *jobs: int, attempt: int = 1) -> Retract:
+    return Retract(NodeId(node), tuple((JobId(job), attempt) for job in jobs))
+
+
+def hoarder(*jobs: int) -> Bench:
+    """A worker 1 of short jobs, far away, that holds all of ``jobs``."""
+    bench = Bench()
+    bench.worker(1, latency=1.0)
+    bench.submit(100)
+    bench.finish(1, 100, seconds=0.01)
+    assert bench.submit(*jobs) == assigned(1, *jobs)
+    return bench
+
+
+# Placing.
+
+
+def test_without_a_node_jobs_wait() -> None:
+    bench = Bench()
+    assert bench.submit(1, 2) == []
+    assert bench.scheduler.waiting == 2
+
+
+def test_a_job_goes_to_a_free_slot_at_once() -> None:
+    bench = Bench()
+    bench.worker(1)
+    assert bench.submit(7) == assigned(1, 7)
+    assert bench.scheduler.waiting == 0
+
+
+def test_a_node_that_joins_takes_the_oldest_jobs() -> None:
+    bench = Bench()
+    bench.submit(1, 2, 3)
+    assert bench.daemon(1, slots=2) == assigned(1, 1, 2)
+    assert bench.scheduler.waiting == 1
+
+
+def test_the_next_job_is_sent_when_one_has_finished() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1, 2)
+    assert bench.finish(1, 1) == (True, assigned(1, 2))
+
+
+def test_the_least_loaded_node_takes_the_next_job() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=2)
+    bench.daemon(2, slots=4)
+    assert [action.node for action in bench.submit(*range(6))] == [1, 2, 2, 1, 2, 2]
+
+
+def test_of_equals_a_worker_here_comes_before_a_daemon() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=1)
+    bench.worker(2)
+    assert bench.submit(1) == assigned(2, 1)
+    assert bench.submit(2) == assigned(1, 2)
+
+
+def test_free_slots_come_before_prefetching() -> None:
+    bench = hoarder(1)
+    bench.daemon(2, slots=1)
+    assert bench.submit(2) == assigned(2, 2)
+
+
+def test_jobs_are_sent_ahead_when_the_way_takes_longer_than_the_job() -> None:
+    bench = Bench()
+    bench.worker(1, latency=0.018)
+    bench.submit(*range(9))
+    assert bench.finish(1, 0, seconds=0.01) == (True, assigned(1, 1, 2, 3))
+
+
+def test_a_new_measurement_of_the_way_changes_what_is_sent_ahead() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(*range(9))
+    bench.finish(1, 0, seconds=0.01)
+    assert bench.held(1) == [1]
+    bench.scheduler.on_latency(NodeId(1), 0.018)
+    assert bench.done() == assigned(1, 2, 3)
+
+
+def test_a_node_without_slots_gets_nothing() -> None:
+    bench = Bench()
+    assert bench.daemon(1, slots=0) == []
+    assert bench.submit(1) == []
+
+
+def test_a_node_that_grows_takes_more() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=1)
+    bench.submit(1, 2, 3)
+    assert bench.resize(1, 3) == assigned(1, 2, 3)
+
+
+def test_a_node_that_shrinks_takes_no_more_and_keeps_what_it_has() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=3)
+    bench.submit(1, 2, 3, 4)
+    assert bench.resize(1, 0) == []
+    assert bench.finish(1, 1) == (True, [])
+    assert bench.held(1) == [2, 3]
+
+
+# Results and their fence.
+
+
+def test_a_result_of_another_attempt_is_dropped() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    assert bench.finish(1, 1, attempt=2) == (False, [])
+    assert bench.finish(1, 1, attempt=1) == (True, [])
+    assert bench.finish(1, 1, attempt=1) == (False, [])
+    assert bench.scheduler.dropped == 2
+
+
+def test_a_result_from_a_node_that_does_not_hold_the_job_is_dropped() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.worker(2)
+    bench.submit(1)
+    assert bench.finish(2, 1) == (False, [])
+    assert bench.scheduler.nodes[NodeId(2)].mean_seconds is None
+
+
+def test_a_death_that_is_reported_too_late_is_dropped() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=1)
+    bench.submit(1)
+    assert bench.died(1, 1, attempt=7) == []
+    assert bench.died(1, 9) == []
+    assert bench.scheduler.dropped == 2
+
+
+# Workers and nodes that die.
+
+
+def test_a_worker_that_dies_blames_the_job_it_was_running() -> None:
+    bench = hoarder(1, 2, 3)
+    assert bench.lost(1) == []
+    jobs = bench.scheduler.jobs
+    assert [state.deaths for state in jobs.values()] == [1, 0, 0]
+    assert jobs[JobId(1)].mishaps == [Mishap(1, "w1", "gone", True)]
+    assert bench.scheduler.rescheduled == 1
+
+
+def test_the_jobs_of_a_lost_node_are_placed_again_in_their_order() -> None:
+    bench = hoarder(1, 2, 3)
+    bench.lost(1)
+    bench.submit(4)
+    again = [Assign(NodeId(2), JobId(job), attempt) for job, attempt in [(1, 2), (2, 2), (3, 2)]]
+    assert bench.daemon(2, slots=9) == [*again, *assigned(2, 4)]
+
+
+def test_an_idle_worker_that_dies_blames_nobody() -> None:
+    bench = Bench()
+    bench.worker(1)
+    assert bench.lost(1) == []
+    assert bench.scheduler.nodes == {}
+
+
+def test_a_lost_daemon_blames_nobody_but_is_counted() -> None:
+    bench = Bench()
+    bench.daemon(1)
+    bench.submit(1, 2)
+    bench.lost(1)
+    states = bench.scheduler.jobs.values()
+    assert [(state.deaths, state.losses) for state in states] == [(0, 1), (0, 1)]
+    assert bench.scheduler.rescheduled == 2
+
+
+def test_a_death_that_a_daemon_reports_blames_the_job() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=1)
+    bench.submit(1, 2)
+    assert bench.died(1, 1) == assigned(1, 1, attempt=2)
+    assert bench.scheduler.jobs[JobId(1)].mishaps == [Mishap(1, "d1", "killed", True)]
+
+
+def test_a_job_is_poisoned_when_enough_workers_have_died_under_it() -> None:
+    bench = Bench(poison_limit=3)
+    bench.submit(1)
+    for node in (1, 2):
+        assert bench.worker(node) == assigned(node, 1, attempt=node)
+        assert bench.lost(node) == []
+    bench.worker(3)
+    mishaps = tuple(Mishap(node, f"w{node}", "gone", True) for node in (1, 2, 3))
+    assert bench.lost(3) == [End(JobId(1), Cause.POISONED, mishaps)]
+    assert bench.scheduler.jobs == {}
+
+
+def test_a_job_is_given_up_when_enough_nodes_were_lost_with_it() -> None:
+    bench = Bench(loss_limit=2, poison_limit=2)
+    bench.submit(1)
+    bench.daemon(1)
+    bench.died(1, 1)
+    bench.lost(1)
+    bench.daemon(2)
+    [end] = bench.lost(2)
+    assert isinstance(end, End)
+    assert end.cause is Cause.LOST_TOO_OFTEN
+    assert [mishap.blamed for mishap in end.mishaps] == [True, False, False]
+
+
+def test_losses_poison_nothing() -> None:
+    bench = Bench(poison_limit=1)
+    bench.submit(1)
+    for node in range(9):
+        bench.daemon(node)
+        assert bench.lost(node) == []
+
+
+@pytest.mark.parametrize("how", ["worker lost", "reported"])
+def test_a_once_job_whose_worker_died_is_not_run_again(how: str) -> None:
+    bench = Bench()
+    if how == "reported":
+        bench.daemon(1)
+    else:
+        bench.worker(1)
+    bench.submit(1, once=True)
+    [end] = bench.died(1, 1) if how == "reported" else bench.lost(1)
+    assert isinstance(end, End)
+    assert end.cause is Cause.WORKER_DIED
+
+
+def test_a_once_job_whose_node_was_lost_is_not_run_again() -> None:
+    bench = Bench()
+    bench.daemon(1)
+    bench.submit(1, once=True)
+    mishap = Mishap(1, "d1", "gone", False)
+    assert bench.lost(1) == [End(JobId(1), Cause.NODE_LOST, (mishap,))]
+
+
+def test_a_once_job_that_has_not_started_is_placed_again() -> None:
+    bench = hoarder(1)
+    bench.submit(2, once=True)
+    bench.lost(1)
+    assert bench.daemon(2) == [*assigned(2, 1, attempt=2), *assigned(2, 2, attempt=2)]
+
+
+# Giving back.
+
+
+def test_an_idle_node_gets_half_of_what_the_longest_queue_has_not_started() -> None:
+    bench = hoarder(*range(7))
+    assert bench.daemon(2, slots=2) == [retract(1, 6, 5, 4)]
+    assert bench.returned(1, (4, 1), (5, 1), (6, 1)) == [
+        Assign(NodeId(2), JobId(4), 2),
+        Assign(NodeId(2), JobId(5), 2),
+        Assign(NodeId(1), JobId(6), 2),
+    ]
+
+
+def test_jobs_given_back_unasked_are_placed_again() -> None:
+    bench = Bench()
+    bench.daemon(1)
+    bench.submit(1, 2)
+    bench.worker(2)
+    assert bench.returned(1, (2, 1)) == assigned(2, 2, attempt=2)
+
+
+def test_jobs_given_back_come_before_those_that_wait() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=2)
+    bench.submit(1, 2, 3)
+    assert bench.returned(1, (1, 1), (2, 1)) == assigned(1, 1, 2, attempt=2)
+
+
+def test_while_a_node_has_not_answered_it_is_not_asked_again() -> None:
+    bench = hoarder(*range(5))
+    assert bench.worker(2) == [retract(1, 4, 3)]
+    assert bench.worker(3) == []
+
+
+def test_what_a_node_kept_is_not_asked_for_again() -> None:
+    bench = hoarder(1, 2, 3)
+    assert bench.worker(2) == [retract(1, 3)]
+    assert bench.returned(1, kept=((3, 1),)) == [retract(1, 2)]
+    assert bench.returned(1, kept=((2, 1),)) == [retract(1, 1)]
+    assert bench.returned(1, kept=((1, 1),)) == []
+
+
+def test_the_longest_queue_is_asked_first() -> None:
+    bench = hoarder(1, 2)
+    bench.worker(2, latency=1.0)
+    bench.returned(1, (2, 1))
+    bench.finish(2, 2, attempt=2, seconds=0.02)
+    bench.submit(3, 4, 5, 6, 7)
+    assert (bench.held(1), bench.held(2)) == ([1, 4, 6], [3, 5, 7])
+    assert bench.worker(3) == [retract(2, 7), retract(1, 6)]
+
+
+def test_a_job_that_is_no_longer_wanted_there_is_not_asked_for_its_sake() -> None:
+    bench = hoarder(1, 2)
+    assert bench.cancel(2) == [retract(1, 2)]
+    bench.returned(1, kept=((2, 1),))
+    assert bench.worker(2) == [retract(1, 1)]
+
+
+def test_nobody_is_asked_while_jobs_wait() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=3)
+    bench.submit(1, 2, 3, 4)
+    assert bench.resize(1, 1) == []
+    assert bench.daemon(2, slots=1) == assigned(2, 4)
+    assert bench.finish(2, 4) == (True, [retract(1, 3)])
+
+
+def test_nobody_is_asked_for_a_node_that_would_only_prefetch() -> None:
+    bench = hoarder(1, 2, 3)
+    bench.daemon(2, slots=1)
+    bench.returned(1, (3, 1))
+    bench.finish(2, 3, attempt=2, seconds=0.0001)
+    bench.returned(1, (2, 1))
+    assert bench.held(2) == [2]
+    assert bench.scheduler.take_actions() == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        pytest.param([(1, 7)], id="another attempt"),
+        pytest.param([(9, 1)], id="a job it does not hold"),
+    ],
+)
+def test_what_is_given_back_too_late_changes_nothing(back: list[tuple[int, int]]) -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    assert bench.returned(1, *back, kept=tuple(back)) == []
+    assert bench.held(1) == [1]
+
+
+def test_what_is_given_back_twice_counts_once() -> None:
+    bench = Bench()
+    bench.daemon(1)
+    bench.submit(1)
+    assert bench.returned(1, (1, 1), (1, 1)) == assigned(1, 1, attempt=2)
+
+
+def test_what_is_kept_and_given_back_in_one_is_given_back() -> None:
+    bench = hoarder(1, 2, 3)
+    bench.worker(2)
+    assert bench.returned(1, (3, 1), kept=((3, 1),)) == assigned(2, 3, attempt=2)
+
+
+def test_what_is_kept_unasked_changes_nothing() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    assert bench.returned(1, kept=((1, 1),)) == []
+    assert bench.scheduler.jobs[JobId(1)].kept is False
+
+
+def test_a_job_that_was_kept_elsewhere_may_be_asked_for_at_its_next_node() -> None:
+    bench = hoarder(1, 2, 3)
+    bench.worker(2)
+    bench.returned(1, kept=((3, 1),))
+    bench.lost(1)
+    assert bench.scheduler.jobs[JobId(3)].kept is True
+    bench.daemon(3, slots=9)
+    assert bench.scheduler.jobs[JobId(3)].kept is False
+
+
+def test_a_long_list_is_cut_so_that_each_message_fits_into_a_frame() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=2500)
+    bench.submit(*range(2500))
+    sizes = [len(action.jobs) for action in bench.drain(1) if isinstance(action, Retract)]
+    assert sizes == [1024, 1024, 452]
+
+
+def test_a_result_that_crosses_the_question_is_taken() -> None:
+    bench = hoarder(1, 2, 3)
+    bench.worker(2)
+    wanted, _ = bench.finish(1, 3)
+    assert wanted is True
+    bench.returned(1, kept=((3, 1),))
+    assert JobId(3) not in bench.scheduler.jobs
+
+
+def test_a_worker_that_dies_before_it_answers_gives_everything_back() -> None:
+    bench = hoarder(1, 2, 3)
+    bench.worker(2)
+    assert bench.lost(1) == assigned(2, 1, attempt=2)
+    assert [state.deaths for state in bench.scheduler.jobs.values()] == [1, 0, 0]
+
+
+# Draining.
+
+
+def test_a_draining_node_takes_nothing_and_is_asked_for_all() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=2)
+    bench.submit(1, 2, 3)
+    assert bench.drain(1) == [retract(1, 1, 2)]
+    assert bench.returned(1, (2, 1), kept=((1, 1),)) == []
+    assert bench.finish(1, 1) == (True, [Release(NodeId(1))])
+    assert bench.scheduler.waiting == 2
+    assert bench.scheduler.nodes == {}
+
+
+def test_a_draining_idle_node_is_released_at_once() -> None:
+    bench = Bench()
+    bench.worker(1)
+    assert bench.drain(1) == [Release(NodeId(1))]
+    assert bench.submit(1) == []
+
+
+def test_what_a_draining_node_gives_back_goes_to_the_others() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    bench.drain(1)
+    bench.worker(2)
+    assert bench.returned(1, (1, 1)) == [Release(NodeId(1)), *assigned(2, 1, attempt=2)]
+
+
+def test_a_draining_node_that_is_lost_is_not_released_as_well() -> None:
+    bench = Bench()
+    bench.daemon(1)
+    bench.submit(1)
+    bench.drain(1)
+    assert bench.lost(1) == []
+
+
+def test_a_draining_node_is_released_when_its_last_job_was_given_up() -> None:
+    bench = Bench(poison_limit=1)
+    bench.daemon(1)
+    bench.submit(1)
+    bench.drain(1)
+    assert [type(action) for action in bench.died(1, 1)] == [End, Release]
+
+
+# Cancelling.
+
+
+def test_an_unknown_or_ended_job_can_be_cancelled() -> None:
+    assert Bench().cancel(1) == []
+
+
+def test_a_waiting_job_that_is_cancelled_is_never_placed() -> None:
+    bench = Bench()
+    bench.submit(1, 2)
+    assert bench.cancel(1) == []
+    assert bench.worker(1) == assigned(1, 2)
+
+
+def test_a_placed_job_that_is_cancelled_is_asked_back_and_forgotten() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1, 2)
+    assert bench.cancel(1) == [retract(1, 1)]
+    assert bench.cancel(1) == []
+    assert bench.returned(1, (1, 1)) == assigned(1, 2)
+    assert JobId(1) not in bench.scheduler.jobs
+
+
+def test_the_result_of_a_cancelled_job_is_not_wanted() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    bench.cancel(1)
+    bench.returned(1, kept=((1, 1),))
+    assert bench.finish(1, 1) == (False, [])
+    assert bench.scheduler.dropped == 1
+
+
+def test_a_cancelled_job_whose_worker_died_is_forgotten() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    bench.cancel(1)
+    assert bench.lost(1) == []
+    assert bench.scheduler.jobs == {}
+
+
+def test_cancelled_jobs_leave_nothing_behind_even_if_no_node_ever_comes() -> None:
+    bench = Bench()
+    bench.submit(0)
+    for job in range(1, 1000):
+        bench.scheduler.on_submit(JobId(job))
+        bench.scheduler.on_cancel(JobId(job))
+    bench.done()
+    assert len(bench.scheduler._queue) < 100
+    assert bench.worker(1) == assigned(1, 0)
+
+
+# Withdrawing.
+
+
+def test_a_waiting_job_is_withdrawn_at_once() -> None:
+    bench = Bench()
+    bench.submit(1, 2)
+    assert bench.withdraw(1) == [Withdrawn(JobId(1))]
+    assert bench.worker(1) == assigned(1, 2)
+
+
+def test_an_unknown_or_ended_job_is_kept() -> None:
+    assert Bench().withdraw(1) == [Kept(JobId(1))]
+
+
+def test_a_placed_job_is_withdrawn_when_its_node_gives_it_back() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    assert bench.withdraw(1) == [retract(1, 1)]
+    assert bench.returned(1, (1, 1)) == [Withdrawn(JobId(1))]
+    assert bench.scheduler.jobs == {}
+
+
+def test_a_placed_job_is_kept_when_its_node_has_started_it() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    bench.withdraw(1)
+    assert bench.returned(1, kept=((1, 1),)) == [Kept(JobId(1))]
+    assert bench.withdraw(1) == [Kept(JobId(1))]
+    assert bench.finish(1, 1) == (True, [])
+
+
+def test_a_job_that_ends_before_its_node_answers_is_kept() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    bench.withdraw(1)
+    assert bench.finish(1, 1) == (True, [Kept(JobId(1))])
+
+
+def test_a_job_whose_worker_died_is_kept() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    bench.withdraw(1)
+    assert bench.lost(1) == [Kept(JobId(1))]
+    assert bench.scheduler.waiting == 1
+
+
+def test_an_unstarted_job_of_a_dead_worker_is_withdrawn() -> None:
+    bench = hoarder(1, 2)
+    bench.withdraw(2)
+    assert bench.lost(1) == [Withdrawn(JobId(2))]
+
+
+def test_a_job_that_is_being_moved_is_withdrawn_with_the_same_answer() -> None:
+    bench = hoarder(1, 2, 3)
+    assert bench.worker(2) == [retract(1, 3)]
+    assert bench.withdraw(3) == []
+    assert bench.returned(1, (3, 1))[0] == Withdrawn(JobId(3))
+
+
+def test_a_job_is_withdrawn_once() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    bench.withdraw(1)
+    assert bench.withdraw(1) == [Kept(JobId(1))]
+
+
+def test_a_cancelled_job_cannot_be_withdrawn_and_a_withdrawn_one_can_be_cancelled() -> None:
+    bench = Bench()
+    bench.daemon(1)
+    bench.submit(1, 2)
+    bench.cancel(1)
+    assert bench.withdraw(1) == [Kept(JobId(1))]
+    bench.withdraw(2)
+    assert bench.cancel(2) == [Kept(JobId(2))]
+    assert bench.scheduler.jobs[JobId(2)].intent is Intent.CANCEL
+    assert bench.returned(1, (1, 1), (2, 1)) == []
+    assert bench.scheduler.jobs == {}
+
+
+# What only a bug of the owner can do.
+
+
+def test_a_job_is_not_submitted_twice() -> None:
+    bench = Bench()
+    bench.submit(1)
+    with pytest.raises(AssertionError, match="job 1 was submitted twice"):
+        bench.submit(1)
+
+
+def test_a_node_does_not_join_twice() -> None:
+    bench = Bench()
+    bench.worker(1)
+    with pytest.raises(AssertionError, match="node 1 joined twice"):
+        bench.worker(1)
+
+
+def test_the_invariants_find_a_contradiction() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1, 2)
+    bench.scheduler.jobs[JobId(1)].status = Status.RETRACTING
+    with pytest.raises(AssertionError, match="asked for something else"):
+        check(bench.scheduler)
+
+
+def test_a_placed_job_without_a_node_is_found_out() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    bench.scheduler.jobs[JobId(1)].node = None
+    with pytest.raises(AssertionError, match="but on no node"):
+        bench.cancel(1)

@@ -1,0 +1,232 @@
+"""Messages: each goes there and back; whatever is not exactly a message is a ProtocolError."""
+
+from __future__ import annotations
+
+import math
+import struct
+import tracemalloc
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppnext.errors import ProtocolError
+from ppnext.wire.frames import CONTROL_LIMIT
+from ppnext.wire.messages import (
+    KINDS,
+    Bye,
+    Define,
+    Died,
+    Hello,
+    Message,
+    Need,
+    Offer,
+    Ping,
+    Pong,
+    Result,
+    Retract,
+    Returned,
+    Run,
+    Setup,
+    decode_control,
+    encode_control,
+)
+
+DIGEST = bytes(range(32))
+BIGGEST = 2**63 - 1
+
+EXAMPLES: list[Message] = [
+    Hello(1, "1.0", "3.11.7", "node-7", 4242, 16),
+    Ping(0),
+    Pong(BIGGEST),
+    Bye("the job server was destroyed"),
+    Setup("node-7/3", ["/home/ann", ""], 5),
+    Define(DIGEST),
+    Need(DIGEST),
+    Run(1, 2, DIGEST, True),
+    Retract([(1, 2), (BIGGEST, BIGGEST)]),
+    Result(1, 2, False, 0.25, 10, 20),
+    Died(1, 2, "killed by signal 9"),
+    Returned([(1, 2)], []),
+    Offer(2**20),
+]
+
+
+def pack(*fields: object) -> bytes:
+    return msgspec.msgpack.encode(fields)
+
+
+def kind_of(message: Message) -> int:
+    return KINDS[type(message)]
+
+
+by_name = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+
+
+def test_every_message_has_an_example_and_a_number_of_its_own() -> None:
+    assert {type(message) for message in EXAMPLES} == set(KINDS) == set(get_args(Message))
+    assert len(set(KINDS.values())) == len(KINDS)
+    assert all(0 < kind < 256 for kind in KINDS.values())
+
+
+@by_name
+def test_there_and_back(message: Message) -> None:
+    assert decode_control(kind_of(message), encode_control(message)) == message
+
+
+@by_name
+def test_fields_that_a_newer_end_added_are_ignored(message: Message) -> None:
+    fields = msgspec.structs.astuple(message)
+    more = pack(*fields, "new", {"deep": [1, [2]]})
+    assert decode_control(kind_of(message), more) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        (Run(1, 2, DIGEST, False), (1, 2, DIGEST)),
+        (Result(1, 2, True, 0.5, 0, 0), (1, 2, True, 0.5)),
+    ],
+)
+def test_fields_that_an_older_end_does_not_know_have_defaults(
+    message: Message, fields: tuple[object, ...]
+) -> None:
+    assert decode_control(kind_of(message), pack(*fields)) == message
+
+
+# Malformed.
+
+
+@by_name
+def test_cut_at_every_offset(message: Message) -> None:
+    control = encode_control(message)
+    for end in range(len(control)):
+        with pytest.raises(ProtocolError):
+            decode_control(kind_of(message), control[:end])
+
+
+@by_name
+def test_bytes_behind_the_message(message: Message) -> None:
+    with pytest.raises(ProtocolError, match="trailing"):
+        decode_control(kind_of(message), encode_control(message) + b"\x00")
+
+
+@by_name
+def test_a_missing_field(message: Message) -> None:
+    with pytest.raises(ProtocolError):
+        decode_control(kind_of(message), pack())
+
+
+@by_name
+def test_a_map_is_not_a_message(message: Message) -> None:
+    control = msgspec.msgpack.encode(msgspec.structs.asdict(message))
+    with pytest.raises(ProtocolError):
+        decode_control(kind_of(message), control)
+
+
+@by_name
+@pytest.mark.parametrize(
+    "wrong", [None, {"a": 1}, [[[1]]], -1, 2**64 - 1, math.nan], ids=lambda wrong: f"{wrong}"
+)
+def test_no_field_takes_a_wrong_type_or_value(message: Message, wrong: object) -> None:
+    fields = list(msgspec.structs.astuple(message))
+    for place in range(len(fields)):
+        with pytest.raises(ProtocolError):
+            decode_control(kind_of(message), pack(*fields[:place], wrong, *fields[place + 1 :]))
+
+
+@pytest.mark.parametrize("kind", sorted(set(range(256)) - set(KINDS.values())))
+def test_an_unknown_kind(kind: int) -> None:
+    with pytest.raises(ProtocolError, match=f"unknown kind {kind} "):
+        decode_control(kind, pack(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "control"),
+    [
+        pytest.param(KINDS[Ping], b"\x91\xc3", id="a truth value is no number"),
+        pytest.param(KINDS[Ping], b"\x91\xcb" + struct.pack(">d", 1.0), id="nor is a float"),
+        pytest.param(KINDS[Ping], b"\x91\xa11", id="nor is a text"),
+        pytest.param(KINDS[Ping], b"\x91\xcf" + b"\xff" * 8, id="64 bits"),
+        pytest.param(KINDS[Ping], b"\x91\xd3" + b"\xff" * 8, id="negative"),
+        pytest.param(KINDS[Need], pack(DIGEST[:-1]), id="short digest"),
+        pytest.param(KINDS[Need], pack(DIGEST + b"x"), id="long digest"),
+        pytest.param(KINDS[Need], pack("x" * 32), id="digest as text"),
+        pytest.param(KINDS[Bye], pack("x" * 1025), id="long line"),
+        pytest.param(KINDS[Bye], b"\x91\xa2\xff\xfe", id="not UTF-8"),
+        pytest.param(KINDS[Bye], b"\x91\xa3\xed\xb0\x80", id="a lone surrogate"),
+        pytest.param(KINDS[Bye], pack(b"bytes"), id="bytes for a line"),
+        pytest.param(KINDS[Bye], b"\x91\xc7\x00\xff", id="extension type"),
+        pytest.param(KINDS[Bye], b"\x91\xc1", id="code that is never used"),
+        pytest.param(KINDS[Setup], pack("n", ["\x00", 1], 5), id="path of numbers"),
+        pytest.param(KINDS[Setup], b"\x93\xa1n\x91\xa1\xff\x05", id="path not UTF-8"),
+        pytest.param(KINDS[Offer], pack(2**20 + 1), id="too many slots"),
+        pytest.param(KINDS[Retract], pack([(1, 2)] * 4097), id="too many jobs"),
+        pytest.param(KINDS[Retract], pack([(1,)]), id="a job without an attempt"),
+        pytest.param(KINDS[Retract], pack([(1, 2, 3)]), id="a job with too much"),
+        pytest.param(KINDS[Run], pack(1, 2, DIGEST, 1), id="a number is no truth value"),
+        pytest.param(KINDS[Result], pack(1, 2, True, math.nan), id="no duration"),
+        pytest.param(KINDS[Result], pack(1, 2, True, math.inf), id="endless duration"),
+        pytest.param(KINDS[Result], pack(1, 2, True, -0.5), id="negative duration"),
+        pytest.param(KINDS[Ping], b"\x91" * CONTROL_LIMIT, id="depth bomb in a field"),
+        pytest.param(KINDS[Ping], b"\x92\x01" + b"\x91" * 65000, id="depth bomb behind fields"),
+        pytest.param(KINDS[Ping], b"\x92\x01" + b"\x81\x01" * 32000, id="depth bomb of maps"),
+        pytest.param(KINDS[Ping], b"\x92\x01" + b"\xdd\xff\xff\xff\xff" * 9, id="width bomb"),
+    ],
+)
+def test_malformed_control(kind: int, control: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_control(kind, control)
+
+
+@pytest.mark.parametrize(
+    ("kind", "control"),
+    [
+        (KINDS[Setup], b"\x93\xa1n\xdd\xff\xff\xff\xff"),
+        (KINDS[Retract], b"\x91\xdd\x00\x00\x10\x00"),
+        (KINDS[Need], b"\x91\xc6\xff\xff\xff\xff"),
+        (KINDS[Bye], b"\x91\xdb\xff\xff\xff\xff"),
+        (KINDS[Returned], b"\xdd\xff\xff\xff\xff"),
+    ],
+)
+def test_an_announced_length_is_not_memory(kind: int, control: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            decode_control(kind, control)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+
+
+msgpack_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=12,
+)
+
+
+@given(st.sampled_from(sorted(KINDS.values())), st.binary(max_size=80))
+def test_any_bytes_give_a_message_or_a_protocol_error(kind: int, control: bytes) -> None:
+    try:
+        message = decode_control(kind, control)
+    except ProtocolError:
+        return
+    assert kind_of(message) == kind
+
+
+@given(st.sampled_from(sorted(KINDS.values())), st.lists(msgpack_values, max_size=7))
+def test_any_values_give_a_message_or_a_protocol_error(kind: int, fields: list[object]) -> None:
+    try:
+        message = decode_control(kind, msgspec.msgpack.encode(fields))
+    except ProtocolError:
+        return
+    assert decode_control(kind, encode_control(message)) == message
