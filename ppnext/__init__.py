@@ -19,10 +19,16 @@ The map of the house::
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ppnext.errors import *  # noqa: F403
 from ppnext.errors import __all__ as _errors
 from ppnext.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from ppnext.job import Job
+    from ppnext.jobserver import Server, Template
+    from ppnext.stats import NodeStats
 
 __all__ = ["Job", "NodeStats", "Server", "Template", "__version__", *_errors]
 

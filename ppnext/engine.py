@@ -280,4 +280,3 @@ class Engine:
     def rescheduled(self) -> int:
         """How many attempts were lost and followed by another."""
         return self._scheduler.rescheduled
-

@@ -81,7 +81,7 @@ class RemoteError(JobError):
 
 
 class JobExited(RemoteError):
-    """A job raised ``SystemExit``, ``KeyboardInterrupt`` or another exception that is no ``Exception``.
+    """A job raised ``SystemExit``, ``KeyboardInterrupt`` or the like, which is no ``Exception``.
 
     It is not raised as itself: that would end the client's program instead of one job.
     """

@@ -120,7 +120,7 @@ class Server:
         callback: Callable[..., Any] | None = None,
         callbackargs: tuple[Any, ...] = (),
         group: str = "default",
-        globals: Mapping[str, Any] | None = None,  # noqa: A002  # Parallel Python's name
+        globals: Mapping[str, Any] | None = None,  # Parallel Python's name
         *,
         kwargs: Mapping[str, Any] | None = None,
         retry: bool = True,
@@ -309,7 +309,7 @@ class Template:
         callback: Callable[..., Any] | None = None,
         callbackargs: tuple[Any, ...] = (),
         group: str = "default",
-        globals: Mapping[str, Any] | None = None,  # noqa: A002  # Parallel Python's name
+        globals: Mapping[str, Any] | None = None,  # Parallel Python's name
     ) -> None:
         self.job_server = job_server
         self.func = func

@@ -74,9 +74,7 @@ def check_proto(proto: object) -> int:
     return proto
 
 
-def network_settings(
-    ppservers: Iterable[str], interfaces: Iterable[str] | str | None
-) -> Network:
+def network_settings(ppservers: Iterable[str], interfaces: Iterable[str] | str | None) -> Network:
     """Return which daemons to work with.
 
     Args:

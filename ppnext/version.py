@@ -1,4 +1,4 @@
-"""The version of ppnext, read from the installed package's metadata or, in a checkout, from here."""
+"""The version of ppnext; the package's metadata is made from it."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ class Stream:
         self._pending: list[bytes | memoryview] = []
         self._flush_scheduled = False
         self._writer_watched = False
+        self._finishing = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(self._descriptor, self._readable)
@@ -84,6 +85,12 @@ class Stream:
         self.connection.send(Bye(reason))
         self._flush()
         self.close()
+
+    def finish(self, reason: str) -> None:
+        """Send all that is queued and a Bye, however long it takes; then end."""
+        self.connection.send(Bye(reason))
+        self._finishing = True
+        self._flush_soon()
 
     def close(self) -> None:
         """Close the socket. Nothing is called any more."""
@@ -147,6 +154,8 @@ class Stream:
                     self._pending = self.connection.data_to_send(self._loop.time())
                     if not self._pending:
                         self._watch_writer(False)
+                        if self._finishing:
+                            self._end(None)
                         return
                 self._write()
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):

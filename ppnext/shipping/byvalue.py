@@ -29,6 +29,7 @@ import marshal
 import pickle
 import sys
 import types
+import typing
 from collections.abc import Callable
 from enum import Enum, EnumMeta
 from typing import TypeAlias, cast
@@ -46,6 +47,15 @@ _ENUM_INTERNALS = frozenset(
     "_new_member_ _use_args_ _value_repr_ _hashable_values_ _unhashable_values_ "
     "_unhashable_values_map_ _sort_order_ __new__ __new_member__".split()
 )
+
+
+_HEAP_TYPE = 1 << 9
+"""The flag of classes that are made at run time, as against those that are part of C code."""
+
+_MARSHAL_VERSION = 2
+"""Later ones write references by reference count, so the same code is other bytes each time."""
+
+_ENUM_MEMBER_INTERNALS = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
 
 
 def is_importable(obj: object) -> bool:
@@ -111,7 +121,7 @@ class _Reducer:
         }
         args = (
             rebuild.PYTHON,
-            marshal.dumps(code),
+            marshal.dumps(code, _MARSHAL_VERSION),
             namespace,
             function.__name__,
             function.__closure__,
@@ -134,6 +144,9 @@ class _Reducer:
         for dropped in ("__dict__", "__weakref__", "_abc_impl", "__slots__"):
             attributes.pop(dropped, None)
         namespace = {} if slots is None else {"__slots__": slots}
+        if "__orig_bases__" in attributes:
+            # typing.Generic wants to see it while the class is made.
+            namespace["__orig_bases__"] = attributes.pop("__orig_bases__")
         args = (name, type(cls), cls.__name__, cls.__bases__, namespace)
         return rebuild.make_class, args, attributes, None, None, rebuild.fill_class
 
@@ -188,7 +201,7 @@ def _dumps(obj: object, protocol: int, guards: Guards | None, homeward: bool) ->
 def _dill_dumps(
     obj: object, protocol: int, guards: Guards | None, homeward: bool, refusal: Exception
 ) -> bytes:
-    import dill  # type: ignore[import-untyped]  # only what the C pickler refuses pays for loading it
+    import dill  # only what the C pickler refuses pays for loading it
 
     class DillPickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         _reducer = _Reducer(guards, homeward)
@@ -212,7 +225,8 @@ def _dill_dumps(
 
 
 def _is_builtin_type(cls: type) -> bool:
-    return cls.__module__ == "builtins"
+    # Not by its module: classes that exec() makes in an empty dictionary claim to be builtins.
+    return not cls.__flags__ & _HEAP_TYPE
 
 
 def _mangled(cls: type, slot: str) -> str:
@@ -263,8 +277,13 @@ def _reduce_enum(cls: EnumMeta, name: str) -> Reduced:
     }
     for dropped in ("__dict__", "__weakref__"):
         attributes.pop(dropped, None)
+    # What __init__ and __new__ gave to members comes along, for they do not run again.
+    contents = {
+        key: {k: v for k, v in vars(member).items() if k not in _ENUM_MEMBER_INTERNALS}
+        for key, member in named.items()
+    }
     args = (name, type(cls), cls.__name__, cls.__bases__, members)
-    return rebuild.make_enum, args, attributes, None, None, rebuild.fill_class
+    return rebuild.make_enum, args, (attributes, contents), None, None, rebuild.fill_enum
 
 
 def _reduce_dataclass_sentinel(obj: object) -> Reduced | None:
@@ -281,7 +300,10 @@ def _reduce_dataclass_sentinel(obj: object) -> Reduced | None:
 
 
 def _reduce_code(code: object) -> Reduced:
-    return rebuild.make_code, (rebuild.PYTHON, marshal.dumps(cast(types.CodeType, code)))
+    return rebuild.make_code, (
+        rebuild.PYTHON,
+        marshal.dumps(cast(types.CodeType, code), _MARSHAL_VERSION),
+    )
 
 
 def _reduce_property(obj: object) -> Reduced:
@@ -301,6 +323,23 @@ def _reduce_lru_cache(obj: object) -> Reduced:
     return rebuild.make_lru_cache, (it.__wrapped__, dict(it.cache_parameters()))
 
 
+def _reduce_type_variable(obj: object) -> Reduced:
+    kind = type(obj)
+    name = cast(str, obj.__name__)  # type: ignore[attr-defined]
+    if getattr(sys.modules.get(obj.__module__), name, None) is obj and obj.__module__ != "__main__":
+        return name
+    args: tuple[object, ...] = (name,)
+    options: dict[str, object] = {}
+    if isinstance(obj, typing.NewType):
+        args = (name, obj.__supertype__)
+    elif isinstance(obj, (typing.TypeVar, typing.ParamSpec)):
+        args = (name, *getattr(obj, "__constraints__", ()))
+        words = ("bound", "covariant", "contravariant", "infer_variance")
+        options = {word: getattr(obj, f"__{word}__", None) for word in words}
+        options = {word: value for word, value in options.items() if value}
+    return rebuild.make_type_variable, (rebuild.name_of(obj), kind, args, options)
+
+
 _REDUCERS: dict[type, Callable[[object], Reduced]] = {
     types.CodeType: _reduce_code,
     types.CellType: lambda cell: (rebuild.make_cell, ()),
@@ -309,6 +348,9 @@ _REDUCERS: dict[type, Callable[[object], Reduced]] = {
         types.MappingProxyType,
         (dict(cast("dict[object, object]", proxy)),),
     ),
+    typing.TypeVar: _reduce_type_variable,
+    typing.ParamSpec: _reduce_type_variable,
+    typing.NewType: _reduce_type_variable,
     property: _reduce_property,
     classmethod: lambda method: (
         classmethod,

@@ -14,7 +14,7 @@ import importlib
 import pickle
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -107,7 +107,7 @@ class FunctionShipper:
             return known.definition
         guards = Guards()
         definition = self._make(func, depfuncs, modules, namespace, guards)
-        if namespace is None and guards.reliable and isinstance(func, _REMEMBERED):
+        if namespace is None and guards.reliable and _can_be_remembered(func):
             self._remembered[func] = _Remembered(depfuncs, modules, guards, definition)
         return definition
 
@@ -146,8 +146,13 @@ class FunctionShipper:
         return shipped
 
 
-# A function's content is guarded; what other callables are made of is not.
-_REMEMBERED = (types.FunctionType, types.BuiltinFunctionType)
+def _can_be_remembered(func: object) -> bool:
+    # A function's content is guarded; what other callables are made of is not.
+    if isinstance(func, types.BuiltinFunctionType):
+        return isinstance(func.__self__, types.ModuleType)
+    return isinstance(func, types.FunctionType)
+
+
 _NAMESPACE_KINDS = (types.FunctionType, type, types.ModuleType)
 
 
@@ -163,19 +168,29 @@ def load_definition(payload: bytes) -> Callable[..., object]:
         Exception: whatever loading the objects raises.
     """
     func, extra, modules = pickle.loads(payload)
-    space = _own_namespace(func)
-    if space is not None:
-        space.update(extra)
+    space: dict[str, object] = {}
     for module in modules:
-        _import_into({} if space is None else space, module)
+        _import_into(space, module)
+    space.pop("__builtins__", None)  # exec leaves it there
+    for own in _own_namespaces(func):
+        own.update(extra)
+        own.update(space)
     return cast("Callable[..., object]", func)
 
 
-def _own_namespace(func: object) -> dict[str, object] | None:
-    """The globals of a function that was shipped by value; those of others belong to a module."""
-    if isinstance(func, types.FunctionType) and not byvalue.is_importable(func):
-        return func.__globals__
-    return None
+def _own_namespaces(func: object) -> Iterator[dict[str, object]]:
+    """The globals of functions that were shipped by value; those of others belong to a module.
+
+    A function that wraps another brings that one's globals as well.
+    """
+    passed: list[object] = []
+    while func is not None and not any(func is it for it in passed):
+        if isinstance(func, types.FunctionType) and not byvalue.is_importable(func):
+            yield func.__globals__
+        passed.append(func)
+        func = (
+            func.func if isinstance(func, functools.partial) else getattr(func, "__wrapped__", None)
+        )
 
 
 def _import_into(space: dict[str, object], module: str) -> None:

@@ -14,6 +14,8 @@ import dis
 import types
 from enum import Enum
 from functools import lru_cache
+from operator import is_
+from typing import NamedTuple, cast
 from weakref import ref
 
 __all__ = ["Guards", "referenced_names"]
@@ -21,31 +23,24 @@ __all__ = ["Guards", "referenced_names"]
 _MISSING = object()
 
 # Values that cannot change without becoming another object, or that are guarded themselves.
-_FIXED = (
-    types.NoneType,
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    types.ModuleType,
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.CodeType,
-    types.EllipsisType,
-    type,
-    Enum,
-    range,
+_FIXED = frozenset(
+    {
+        types.NoneType,
+        bool,
+        int,
+        float,
+        complex,
+        str,
+        bytes,
+        types.FunctionType,
+        types.CodeType,
+        types.EllipsisType,
+        range,
+    }
 )
+_FIXED_FAMILIES = (type, types.ModuleType, Enum)
 
-_DESCRIPTORS = (
-    property,
-    classmethod,
-    staticmethod,
-    types.MemberDescriptorType,
-    types.GetSetDescriptorType,
-)
+_SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 # Tables that enum and namedtuple make from the rest of the class, and nobody changes.
 _CLASS_TABLES = frozenset(
@@ -71,9 +66,14 @@ def referenced_names(code: types.CodeType) -> tuple[str, ...]:
 
 
 def _is_fixed(value: object) -> bool:
-    if isinstance(value, (tuple, frozenset)) and type(value) in (tuple, frozenset):
-        return all(map(_is_fixed, value))
-    return isinstance(value, _FIXED)
+    kind = type(value)
+    if kind in (tuple, frozenset):
+        return all(map(_is_fixed, cast("tuple[object, ...]", value)))
+    if kind is types.BuiltinFunctionType:
+        # A method of a list, say, is as changeable as the list.
+        owner = getattr(value, "__self__", None)
+        return owner is None or isinstance(owner, (types.ModuleType, type))
+    return kind in _FIXED or isinstance(value, _FIXED_FAMILIES)
 
 
 class Guards:
@@ -85,35 +85,24 @@ class Guards:
 
     def __init__(self) -> None:
         self.reliable = True
-        self._names: list[tuple[dict[str, object], str, object]] = []
-        self._cells: list[tuple[types.CellType, object]] = []
-        # Weakly, so that remembering what a function was made of does not keep it alive.
-        self._functions: list[tuple[ref[types.FunctionType], tuple[object, ...]]] = []
-        self._classes: list[tuple[type, dict[str, object]]] = []
+        self._functions: list[tuple[ref[types.FunctionType], tuple[str, ...], list[object]]] = []
+        self._classes: list[tuple[ref[type], dict[str, object]]] = []
 
     def add_function(self, function: types.FunctionType, names: tuple[str, ...]) -> None:
         """Note a function that is written by value, and the globals that it names."""
-        for name in names:
-            value = function.__globals__.get(name, _MISSING)
+        content = _content(function, names)
+        for value in content:
             self._note(value)
-            self._names.append((function.__globals__, name, value))
-        for cell in function.__closure__ or ():
-            value = _contents(cell)
-            self._note(value)
-            self._cells.append((cell, value))
-        self._note(function.__defaults__)
-        self._note(tuple((function.__kwdefaults__ or {}).values()))
-        for value in function.__dict__.values():
-            self._note(value)
-        self._functions.append((ref(function), _parts(function)))
+        self._functions.append((ref(function), names, list(map(_keep, content))))
 
     def add_class(self, cls: type) -> None:
         """Note a class that is written by value."""
-        content = dict(cls.__dict__)
+        content = {name: it for name, it in cls.__dict__.items() if name not in _CLASS_TABLES}
         for name, value in content.items():
-            if not (name in _CLASS_TABLES or (name.startswith("__") and name.endswith("__"))):
-                self._note_member(value)
-        self._classes.append((cls, content))
+            if not (name.startswith("__") and name.endswith("__")):
+                for part in _parts(value) or (value,):
+                    self._note(part)
+        self._classes.append((ref(cls), {name: _keep(it) for name, it in content.items()}))
 
     def refuse(self) -> None:
         """Note that something unknown was part of it."""
@@ -123,19 +112,25 @@ class Guards:
         """Return whether everything noted is still what it was."""
         return (
             self.reliable
-            and all(space.get(name, _MISSING) is value for space, name, value in self._names)
-            and all(_contents(cell) is value for cell, value in self._cells)
-            and all(_same(function(), parts) for function, parts in self._functions)
-            and all(_unchanged(cls, content) for cls, content in self._classes)
+            and all(_same(function(), names, kept) for function, names, kept in self._functions)
+            and all(_unchanged(cls(), kept) for cls, kept in self._classes)
         )
 
     def _note(self, value: object) -> None:
         if value is not _MISSING and not _is_fixed(value):
             self.reliable = False
 
-    def _note_member(self, value: object) -> None:
-        if not isinstance(value, _DESCRIPTORS):
-            self._note(value)
+
+def _content(function: types.FunctionType, names: tuple[str, ...]) -> list[object]:
+    space = function.__globals__
+    content = [space.get(name, _MISSING) for name in names]
+    content += map(_contents, function.__closure__ or ())
+    content += (function.__code__, function.__defaults__)
+    for table in (function.__kwdefaults__, function.__dict__):
+        if table:
+            content += table
+            content += table.values()
+    return content
 
 
 def _contents(cell: types.CellType) -> object:
@@ -145,24 +140,66 @@ def _contents(cell: types.CellType) -> object:
         return _MISSING
 
 
-def _parts(function: types.FunctionType) -> tuple[object, ...]:
-    return (
-        function.__code__,
-        function.__defaults__,
-        *(function.__kwdefaults__ or {}).values(),
-        *function.__dict__.values(),
-    )
-
-
-def _same(function: types.FunctionType | None, then: tuple[object, ...]) -> bool:
+def _same(function: types.FunctionType | None, names: tuple[str, ...], then: list[object]) -> bool:
     if function is None:
         return False
-    now = _parts(function)
-    return len(now) == len(then) and all(map(lambda a, b: a is b, now, then))
+    now = _content(function, names)
+    return len(now) == len(then) and all(map(_is_kept, then, now))
 
 
-def _unchanged(cls: type, content: dict[str, object]) -> bool:
-    present = cls.__dict__
-    return len(present) == len(content) and all(
-        present.get(name, _MISSING) is value for name, value in content.items()
+def _unchanged(cls: type | None, then: dict[str, object]) -> bool:
+    if cls is None:
+        return False
+    present = {name: it for name, it in cls.__dict__.items() if name not in _CLASS_TABLES}
+    return len(present) == len(then) and all(
+        _is_kept(kept, present.get(name, _MISSING)) for name, kept in then.items()
     )
+
+
+# Keeping: to know a value again without keeping a function or a class alive, which may be the very
+# one that is remembered together with these guards.
+
+
+class _Taken(NamedTuple):
+    """A value that was taken apart, because it would keep its parts alive."""
+
+    kind: type
+    parts: tuple[object, ...]
+
+
+def _parts(value: object) -> tuple[object, ...] | None:
+    if type(value) in (tuple, frozenset):
+        return tuple(cast("tuple[object, ...]", value))
+    if isinstance(value, property):
+        return value.fget, value.fset, value.fdel, value.__doc__
+    if isinstance(value, (classmethod, staticmethod)):
+        return (value.__func__,)
+    if isinstance(value, _SLOTS):
+        return (value.__name__,)  # they know their class
+    return None
+
+
+def _keep(value: object) -> object:
+    if isinstance(value, (types.FunctionType, type)):
+        return ref(value)
+    parts = _parts(value)
+    if parts is None:
+        return value
+    kept = tuple(map(_keep, parts))
+    if not isinstance(value, _SLOTS) and all(map(is_, kept, parts)):
+        return value
+    return _Taken(type(value), kept)
+
+
+def _is_kept(kept: object, value: object) -> bool:
+    if isinstance(kept, ref):
+        return value is not None and kept() is value
+    if isinstance(kept, _Taken):
+        parts = _parts(value)
+        return (
+            type(value) is kept.kind
+            and parts is not None
+            and len(parts) == len(kept.parts)
+            and all(map(_is_kept, kept.parts, parts))
+        )
+    return kept is value

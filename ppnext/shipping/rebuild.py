@@ -12,7 +12,8 @@ import importlib
 import marshal
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import EnumMeta
 from typing import cast
 from uuid import uuid4
@@ -25,6 +26,7 @@ __all__ = [
     "PYTHON",
     "class_at_home",
     "fill_class",
+    "fill_enum",
     "fill_function",
     "make_cached_property",
     "make_cell",
@@ -33,6 +35,7 @@ __all__ = [
     "make_enum",
     "make_function",
     "make_lru_cache",
+    "make_type_variable",
     "name_of",
     "received",
 ]
@@ -46,17 +49,22 @@ EMPTY_CELL = "ppnext: this cell is empty"
 received: WeakSet[type] = WeakSet()
 """Classes that were rebuilt in this process from what another one sent."""
 
-_names: WeakKeyDictionary[type, str] = WeakKeyDictionary()
-_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
+# Classes and type variables.
+_names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+_known: WeakValueDictionary[str, object] = WeakValueDictionary()
 
 
-def name_of(cls: type) -> str:
+def name_of(cls: object) -> str:
     """Return the identity of a by-value class; a class of this process gets one when asked."""
     name = _names.get(cls)
     if name is None:
         name = _names.setdefault(cls, uuid4().hex)
-        _classes[name] = cls
+        _known[name] = cls
     return name
+
+
+def _class_named(name: str) -> type | None:
+    return cast("type | None", _known.get(name))
 
 
 def make_code(python: str, data: bytes) -> types.CodeType:
@@ -93,7 +101,8 @@ def fill_function(function: types.FunctionType, state: dict[str, object]) -> Non
     function.__globals__.update(cast("dict[str, object]", state["globals"]))
     cells = cast("tuple[object, ...]", state["cells"])
     for cell, content in zip(function.__closure__ or (), cells, strict=True):
-        if content != EMPTY_CELL or not isinstance(content, str):
+        # Only text is compared: arrays answer a comparison with an array.
+        if not (isinstance(content, str) and content == EMPTY_CELL):
             cell.cell_contents = content
     function.__defaults__ = cast("tuple[object, ...] | None", state["defaults"])
     function.__kwdefaults__ = cast("dict[str, object]", state["kwdefaults"])
@@ -106,9 +115,31 @@ def fill_function(function: types.FunctionType, state: dict[str, object]) -> Non
 
 def _remember(name: str, cls: type) -> type:
     _names[cls] = name
-    _classes[name] = cls
+    _known[name] = cls
     received.add(cls)
     return cls
+
+
+@contextmanager
+def _without_greeting(bases: tuple[type, ...]) -> Iterator[None]:
+    """Keep by-value bases from greeting a subclass: they did so where it was made.
+
+    What ``__init_subclass__`` did there has come along, the arguments that it was given have not.
+    """
+    hook = "__init_subclass__"
+    greeting = {
+        cls: cls.__dict__[hook]
+        for base in bases
+        for cls in base.__mro__
+        if hook in cls.__dict__ and cls in received
+    }
+    for cls in greeting:
+        delattr(cls, hook)
+    try:
+        yield
+    finally:
+        for cls, method in greeting.items():
+            setattr(cls, hook, method)
 
 
 def make_class(
@@ -119,12 +150,13 @@ def make_class(
     namespace: dict[str, object],
 ) -> type:
     """Return the class of this identity, made anew and still empty if it is not known."""
-    known = _classes.get(name)
+    known = _class_named(name)
     if known is not None:
         return known
-    made = types.new_class(
-        class_name, bases, {"metaclass": metaclass}, lambda body: body.update(namespace)
-    )
+    with _without_greeting(bases):
+        made = types.new_class(
+            class_name, bases, {"metaclass": metaclass}, lambda body: body.update(namespace)
+        )
     return _remember(name, made)
 
 
@@ -136,7 +168,7 @@ def make_enum(
     members: dict[str, object],
 ) -> type:
     """Return the enumeration of this identity, with its members."""
-    known = _classes.get(name)
+    known = _class_named(name)
     if known is not None:
         return known
     body = metaclass.__prepare__(class_name, bases)
@@ -154,9 +186,30 @@ def fill_class(cls: type, attributes: dict[str, object]) -> None:
         setattr(cls, key, value)
 
 
+def fill_enum(cls: EnumMeta, state: tuple[dict[str, object], dict[str, dict[str, object]]]) -> None:
+    """Give an enumeration its attributes, and its members theirs."""
+    attributes, members = state
+    fill_class(cls, attributes)
+    if cls in received:
+        for key, content in members.items():
+            cast("dict[str, object]", vars(cls.__members__[key])).update(content)
+
+
+def make_type_variable(
+    name: str, kind: Callable[..., object], args: tuple[object, ...], options: dict[str, object]
+) -> object:
+    """Return the type variable of this identity, made anew if it is not known."""
+    known = _known.get(name)
+    if known is None:
+        known = kind(*args, **options)
+        _names[known] = name
+        _known[name] = known
+    return known
+
+
 def class_at_home(name: str, qualname: str) -> type:
     """Return the class of this process that was sent out under this identity."""
-    known = _classes.get(name)
+    known = _class_named(name)
     if known is None:
         raise RemoteError(f"the class {qualname} that was sent to the node is gone here")
     return known

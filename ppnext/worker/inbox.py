@@ -134,9 +134,7 @@ class Inbox:
             self._ended = True
 
 
-def _send(
-    channel: socket.socket, connection: Connection, message: Message, payload: bytes
-) -> None:
+def _send(channel: socket.socket, connection: Connection, message: Message, payload: bytes) -> None:
     connection.send(message, payload)
     while buffers := connection.data_to_send(0.0):
         channel.sendall(b"".join(buffers) if len(buffers) > 1 else buffers[0])

@@ -90,9 +90,7 @@ class Worker:
         if output is None:
             result = Result(job.job, job.attempt, raised, seconds)
         else:
-            result = Result(
-                job.job, job.attempt, raised, seconds, len(output.text), output.dropped
-            )
+            result = Result(job.job, job.attempt, raised, seconds, len(output.text), output.dropped)
             outcome = output.text + outcome
         self._inbox.send(result, outcome)
 

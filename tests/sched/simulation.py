@@ -2,7 +2,7 @@
 
 The schedulers are the real ones, that of the client and that of each session of each daemon.
 Everything around them is made up here: worker processes that run jobs one after another, links
-that keep the order of messages but not their speed, and a list of misfortunes. What happens
+that keep the order of messages as far as the wire does, and a list of misfortunes. What happens
 depends on the seed alone, so that a seed is a bug report::
 
     python tests/sched/simulation.py 4711
@@ -99,42 +99,51 @@ class Job:
 
 
 class Pipe:
-    """One direction of a link: keeps the order; can be held up and cut."""
+    """One direction of a link; can be held up and cut.
+
+    Jobs and results keep their order among each other, and so do all other messages; but a
+    message of one lane may overtake those of the other, as on the wire.
+    """
 
     def __init__(self, world: World, deliver: Callable[[Message], None]) -> None:
         self.world = world
         self.deliver = deliver
-        self.under_way: deque[Message] = deque()
-        self.latest = 0.0
-        self.late = 0
+        self.lanes: tuple[deque[Message], deque[Message]] = (deque(), deque())
+        self.latest = [0.0, 0.0]
+        self.late: list[int] = []
         self.held = False
         self.closed = False
 
     def send(self, message: Message) -> None:
         if self.closed:
             return
-        self.under_way.append(message)
-        self.latest = max(self.latest, self.world.now + self.world.delay())
-        self.world.at(self.latest - self.world.now, self.arrive)
+        lane = 0 if isinstance(message, (Run, Done, Gone)) else 1
+        due = max(self.latest[lane], self.world.now + self.world.delay())
+        if isinstance(message, Gone):
+            due = max(due, self.latest[1])  # a stream is read to its end
+        self.latest[lane] = due
+        self.lanes[lane].append(message)
+        self.world.at(due - self.world.now, self.arrive, lane)
 
-    def arrive(self) -> None:
+    def arrive(self, lane: int) -> None:
         if self.held:
-            self.late += 1
+            self.late.append(lane)
         elif not self.closed:
-            self.deliver(self.under_way.popleft())
+            self.deliver(self.lanes[lane].popleft())
 
     def hold(self) -> None:
         self.held = True
 
     def release(self) -> None:
         self.held = False
-        for _ in range(self.late):
-            self.world.at(0.0, self.arrive)
-        self.late = 0
+        for lane in self.late:
+            self.world.at(0.0, self.arrive, lane)
+        self.late.clear()
 
     def close(self) -> None:
         self.closed = True
-        self.under_way.clear()
+        for lane in self.lanes:
+            lane.clear()
 
 
 class Process:
@@ -148,18 +157,21 @@ class Process:
         self.down = Pipe(world, self.receive)
         self.up = Pipe(world, up)
         self.queue: deque[Run] = deque()
+        self.seen: set[Ref] = set()
         self.running: Run | None = None
         self.paused = self.due = self.dead = False
 
     def receive(self, message: Message) -> None:
         if isinstance(message, Run):
             self.queue.append(message)
+            self.seen.add((message.job, message.attempt))
             self.start()
         elif isinstance(message, Ask):
             asked = set(message.jobs)
             back = [run for run in self.queue if (run.job, run.attempt) in asked]
             self.queue = deque(run for run in self.queue if run not in back)
             refs = tuple((run.job, run.attempt) for run in back)
+            self.world.happened("asked before it came", len(asked - self.seen))
             self.up.send(Answer(refs, tuple(ref for ref in message.jobs if ref not in refs)))
 
     def start(self) -> None:
@@ -341,6 +353,11 @@ class Client(Owner):
                 self.world.jobs[job].losses += 1
             link.daemon.reconnect()
         super().lose(node, cause)
+
+    def carry_out(self, action: Action) -> None:
+        if isinstance(action, Assign):
+            assert action.job in self.world.open, f"job {action.job} has ended and is placed again"
+        super().carry_out(action)
 
     def done(self, message: Done) -> None:
         job = self.world.jobs[message.job]
@@ -673,7 +690,7 @@ def crashed(world: World) -> bool:
     if session is None:
         return False
     lost = world.random.random() < 0.5
-    up, held = session.up, list(session.up.under_way)
+    up, held = session.up, [*session.up.lanes[1], *session.up.lanes[0]]
     for other in list(session.daemon.sessions.values()):
         other.end()
     if not lost:

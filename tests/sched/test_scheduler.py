@@ -185,6 +185,28 @@ def test_a_node_that_shrinks_takes_no_more_and_keeps_what_it_has() -> None:
     assert bench.held(1) == [2, 3]
 
 
+# What the owner can ask.
+
+
+def test_how_many_jobs_wait_before_one() -> None:
+    bench = Bench()
+    bench.submit(1, 2, 3, 4)
+    bench.cancel(2)
+    before = [bench.scheduler.waiting_before(JobId(job)) for job in (1, 3, 4, 9)]
+    assert before == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("jobs", "worker_loses", "daemon_loses"), [((), 0, 0), ((1, 2), 1, 2)])
+def test_what_would_be_lost_with_a_node(
+    jobs: tuple[int, ...], worker_loses: int, daemon_loses: int
+) -> None:
+    assert hoarder(*jobs).scheduler.lost_with(NodeId(1)) == worker_loses
+    bench = Bench()
+    bench.daemon(1)
+    bench.submit(*jobs)
+    assert bench.scheduler.lost_with(NodeId(1)) == daemon_loses
+
+
 # Results and their fence.
 
 
@@ -354,6 +376,8 @@ def test_while_a_node_has_not_answered_it_is_not_asked_again() -> None:
     bench = hoarder(*range(5))
     assert bench.worker(2) == [retract(1, 4, 3)]
     assert bench.worker(3) == []
+    assert bench.finish(1, 0) == (True, [])
+    assert bench.returned(1, (4, 1), kept=((3, 1),))[-1] == retract(1, 2)
 
 
 def test_what_a_node_kept_is_not_asked_for_again() -> None:
@@ -391,13 +415,12 @@ def test_nobody_is_asked_while_jobs_wait() -> None:
 
 
 def test_nobody_is_asked_for_a_node_that_would_only_prefetch() -> None:
-    bench = hoarder(1, 2, 3)
-    bench.daemon(2, slots=1)
-    bench.returned(1, (3, 1))
-    bench.finish(2, 3, attempt=2, seconds=0.0001)
-    bench.returned(1, (2, 1))
-    assert bench.held(2) == [2]
-    assert bench.scheduler.take_actions() == []
+    bench = hoarder(1, 2, 3, 4)
+    assert bench.daemon(2, slots=1) == [retract(1, 4, 3)]
+    bench.returned(1, (4, 1), kept=((3, 1),))
+    assert bench.finish(2, 4, attempt=2, seconds=0.0001) == (True, [retract(1, 2)])
+    assert bench.returned(1, (2, 1)) == assigned(2, 2, attempt=2)
+    assert bench.held(1) == [1, 3]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ SOMETIMES = {
     "POISONED",
     "WORKER_DIED",
     "asked back",
+    "asked before it came",
     "cancelled, placed",
     "cancelled, waiting",
     "given back",

@@ -50,7 +50,7 @@ def script() -> Callable[[str], SimpleNamespace]:
 
     def run(source: str) -> SimpleNamespace:
         space: dict[str, object] = {"__name__": "__main__"}
-        exec(compile(textwrap.dedent(source), "<script>", "exec"), space)
+        exec(compile(textwrap.dedent(source), "<script>", "exec", dont_inherit=True), space)
         return SimpleNamespace(**space)
 
     return run

@@ -1,4 +1,4 @@
-"""Functions and classes by value: what a script defines works in another process, and comes home."""
+"""By value: what a script defines works in another process, and comes home."""
 
 from __future__ import annotations
 

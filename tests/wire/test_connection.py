@@ -272,8 +272,9 @@ def test_cut_at_every_frame_of_a_large_result_nothing_of_it_is_given() -> None:
         assert end.receive_data(data[:stop], 0.0) == []
         assert end.receive_eof() is False
     end = Connection(0.0)
+    assert end.farewell is None
     assert len(end.receive_data(data, 0.0)) == 1
-    assert end.bye == Bye("done")
+    assert (end.bye, end.farewell) == (Bye("done"), "done")
     assert end.receive_eof() is True
 
 

@@ -1,0 +1,232 @@
+"""The ``ppserver`` command: options, key tools, and starting the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppnext.errors import ConfigError, PpnextError
+from ppnext.runtime import keystore
+from ppnext.runtime.addresses import Address
+from ppnext.runtime.keystore import KeyFile
+from ppnext.runtime.listener import listen
+from ppnext.runtime.loop import new_loop
+from ppnext.runtime.processes import worker_environment
+from ppnext.server import keytools
+from ppnext.server.config import Config, merge, read_file
+from ppnext.server.daemon import Daemon
+from ppnext.server.interfaces import is_loopback, lan_addresses, loopback_addresses
+from ppnext.server.keyring import AcceptedKeys
+from ppnext.version import VERSION
+
+__all__ = ["main"]
+
+_log = logging.getLogger("ppnext.server")
+
+_NO_SECRET = (
+    "a secret on the command line can be read by everybody on this machine (ps), so there is no "
+    "-s; make a key with `ppserver --new-key` and copy it with `ppserver --export-key`"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Return its exit status: 0, 1 for trouble, 2 for wrong options."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.secret is not None:
+            raise ConfigError(_NO_SECRET)
+        config = _config(options)
+        told = _use_keytools(options, config)
+        if told is not None:
+            print(told)
+            return 0
+        return _serve(config)
+    except PpnextError as error:
+        print(f"ppserver: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppserver",
+        description="Run jobs for ppnext clients on other machines that hold the same key.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--version", action="version", version=f"ppserver {VERSION}")
+    where = parser.add_argument_group("where")
+    where.add_argument(
+        "-i", "--listen", action="append", metavar="ADDRESS", help="listen on this IP address"
+    )
+    where.add_argument("--lan", action="store_true", help="listen on the laboratory's network")
+    where.add_argument("-p", "--port", type=int, help="TCP port (60000); 0 for any free one")
+    where.add_argument("-a", "--announce", action="store_true", help="announce by mDNS")
+    where.add_argument(
+        "--announce-on", action="append", metavar="ADDRESS", help="only on this interface"
+    )
+    where.add_argument("--name", help="what the daemon calls itself (the host's name)")
+    what = parser.add_argument_group("what")
+    what.add_argument("-w", "--workers", type=int, help="jobs at a time (all processors)")
+    what.add_argument("-r", "--restart", action="store_true", help="a new process for each job")
+    what.add_argument(
+        "-t", "--idle-exit", type=float, metavar="SECONDS", help="end without clients"
+    )
+    what.add_argument(
+        "-k",
+        "--socket-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="give up a client that is silent for so long (at most 60)",
+    )
+    what.add_argument("-P", "--pid-file", metavar="FILE", help="write the process number there")
+    what.add_argument("-c", "--config", metavar="FILE", help="read settings from a TOML file")
+    what.add_argument("--allow-root", action="store_true", help="run as root on the network")
+    what.add_argument("-d", "--debug", action="store_true", help="log everything")
+    what.add_argument("-f", "--format", help="format of log lines")
+    keys = parser.add_argument_group("keys")
+    keys.add_argument("--key-file", metavar="FILE", help="use this key file")
+    keys.add_argument("--key-fd", type=int, metavar="N", help="read keys from this descriptor")
+    tools = keys.add_mutually_exclusive_group()
+    tools.add_argument(
+        "--new-key", nargs="?", const="lab", metavar="NAME", help="make a key, and end"
+    )
+    tools.add_argument("--list-keys", action="store_true", help="list the keys, and end")
+    tools.add_argument("--export-key", metavar="ID", help="write a key to a pipe, and end")
+    tools.add_argument("--import-key", action="store_true", help="read a key, and end")
+    tools.add_argument("--revoke", metavar="ID", help="take a key out, and end")
+    keys.add_argument("--show", action="store_true", help="let --export-key write to a screen")
+    keys.add_argument("-s", "--secret", nargs="?", const="", default=None, help=argparse.SUPPRESS)
+    return parser
+
+
+def _config(options: argparse.Namespace) -> Config:
+    given = dict(vars(options))
+    file = given.pop("config", None)
+    for name in (
+        "secret", "new_key", "list_keys", "export_key", "import_key", "revoke", "show",
+    ):  # fmt: skip
+        given.pop(name, None)
+    config = Config() if file is None else merge(Config(), read_file(file), file)
+    return merge(config, given, "ppserver")
+
+
+def _use_keytools(options: argparse.Namespace, config: Config) -> str | None:
+    """Do what is asked of the key file; None if the daemon is to run."""
+    path = keystore.find_key_file(config.key_file or None, os.environ)
+    if hasattr(options, "new_key"):
+        return keytools.new_key(path, options.new_key)
+    if hasattr(options, "list_keys"):
+        return keytools.list_keys(path)
+    if hasattr(options, "export_key"):
+        show = getattr(options, "show", False)
+        return keytools.export_key(path, options.export_key, show, sys.stdout)
+    if hasattr(options, "import_key"):
+        return keytools.import_key(path, sys.stdin)
+    if hasattr(options, "revoke"):
+        return keytools.revoke_key(path, options.revoke)
+    return None
+
+
+# The daemon.
+
+
+def _serve(config: Config) -> int:
+    logging.basicConfig(format=config.format, level=logging.DEBUG if config.debug else logging.INFO)
+    config = config.completed()
+    hosts = _hosts(config)
+    _check_root(config, hosts)
+    keys, source = _accepted_keys(config)
+    environment = worker_environment(os.environ)
+    sockets = listen(hosts, config.port)
+    pid_file = _write_pid_file(config)
+    loop = new_loop()
+    try:
+        daemon = Daemon(loop, config, sockets, keys, environment)
+        addresses = [Address(*sock.getsockname()[:2]) for sock in sockets]
+        print(_greeting(config, addresses, keys, source), flush=True)
+        loop.run_until_complete(daemon.run())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+        if pid_file is not None:
+            pid_file.unlink(missing_ok=True)
+    print("ppserver: ended", flush=True)
+    return 0
+
+
+def _hosts(config: Config) -> list[str]:
+    hosts = list(config.listen)
+    for host in hosts:
+        try:
+            is_loopback(host)
+        except ValueError:
+            raise ConfigError(
+                f"--listen needs an IP address of this machine, not {host!r}"
+            ) from None
+    if config.lan:
+        hosts += lan_addresses()
+    if not config.listen:
+        hosts = loopback_addresses() + hosts
+    return list(dict.fromkeys(hosts))
+
+
+def _check_root(config: Config, hosts: list[str]) -> None:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    exposed = [host for host in hosts if not is_loopback(host)]
+    if exposed and not config.allow_root:
+        raise ConfigError(
+            f"running as root on {', '.join(exposed)}: every client could do anything to this "
+            "machine; run it as an ordinary user, or say --allow-root"
+        )
+    _log.warning("running as root: jobs of every client run as root")
+
+
+def _accepted_keys(config: Config) -> tuple[AcceptedKeys, str]:
+    """The keys to accept and where they came from; the user's own file is made if there is none."""
+    if config.key_fd >= 0:
+        return AcceptedKeys(keystore.from_fd(config.key_fd), None), f"descriptor {config.key_fd}"
+    if not config.key_file and (keys := keystore.from_environ(os.environ)):
+        return AcceptedKeys(keys, None), "PPNEXT_KEY"
+    path = keystore.find_key_file(config.key_file or None, os.environ)
+    named = bool(config.key_file or os.environ.get("PPNEXT_KEY_FILE"))
+    if not named and not path.exists():
+        key = keystore.create(path, "lab")
+        print(f"ppserver: made key {key.label} in {path}")
+    file = KeyFile(path)
+    accepted = AcceptedKeys(file.reload(), file)
+    if not accepted.usable:
+        raise ConfigError(f"{path} holds no key that can be used; make one: ppserver --new-key")
+    return accepted, str(path)
+
+
+def _write_pid_file(config: Config) -> Path | None:
+    if not config.pid_file:
+        return None
+    path = Path(config.pid_file)
+    try:
+        path.write_text(f"{os.getpid()}\n", encoding="ascii")
+    except OSError as error:
+        raise ConfigError(f"the pid file {path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def _greeting(config: Config, addresses: list[Address], keys: AcceptedKeys, source: str) -> str:
+    where = ", ".join(map(str, addresses))
+    labels = ", ".join(key.label for key in keys.usable)
+    reachable = [address for address in addresses if not is_loopback(address.host)]
+    example = (reachable or addresses)[0]
+    servers = '"*"' if config.announce else f'"{example}"'
+    lines = [
+        f"ppserver {VERSION} listens on {where}; {config.workers} workers",
+        f"  accepts: {labels} ({source})",
+        f"  on the client, with the same key: ppnext.Server(ppservers=({servers},))",
+    ]
+    if not reachable:
+        lines.append("  only this machine can reach it; --lan lets the laboratory in")
+    return "\n".join(lines)

@@ -1,0 +1,272 @@
+"""Session: one authenticated client of the daemon, and the workers that run its jobs.
+
+A session owns an engine and a pool of worker processes that no other session uses. It translates:
+what the client sends becomes events of the engine; how jobs end becomes messages. A worker that
+dies ends its job here (the policy's poison limit is one): the client is told and decides whether
+and where to try again, since it alone knows what happened to the job elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from ppnext.engine import Engine
+from ppnext.errors import ProtocolError
+from ppnext.nodes.link import Call, Link
+from ppnext.nodes.local import WorkerPool
+from ppnext.runtime.listener import Admitted
+from ppnext.runtime.streams import Stream
+from ppnext.sched.actions import Cause
+from ppnext.sched.model import Mishap
+from ppnext.sched.policy import Policy
+from ppnext.wire.connection import Connection, Heartbeat, Received
+from ppnext.wire.messages import (
+    Define,
+    Died,
+    Hello,
+    JobRef,
+    Need,
+    Offer,
+    Result,
+    Retract,
+    Returned,
+    Run,
+)
+
+__all__ = ["JOBS_LIMIT", "Session", "SessionOwner"]
+
+_log = logging.getLogger("ppnext.server")
+
+JOBS_LIMIT = 10_000
+"""Most unfinished jobs that a client may have here."""
+
+_BATCH = 1024
+
+_WARM = 60.0
+"""Seconds that workers are kept when there are no jobs."""
+
+
+class SessionOwner(Protocol):
+    """Who is told what a session does: the daemon."""
+
+    def on_demand(self, session: Session) -> None:
+        """The session could use more or fewer slots than before, or has let workers go."""
+
+    def on_closed(self, session: Session) -> None:
+        """The client is gone, and so are its workers."""
+
+
+class Session:
+    """One client of the daemon. Lives on the daemon's event loop.
+
+    Args:
+        loop: the event loop.
+        owner: who is told.
+        client: the client, as the listener admitted it.
+        hello: what the daemon says of itself; its slots are the first offer.
+        path: where workers look for modules.
+        environment: for workers.
+        restart: start every job in a new worker process.
+        heartbeat: when a silent client is given up.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        owner: SessionOwner,
+        client: Admitted,
+        hello: Hello,
+        path: list[str],
+        environment: Mapping[str, str],
+        restart: bool,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self.key = client.key
+        self.label = f"{client.peer}, key {client.key.label}, session {client.session_id.hex()}"
+        self.jobs_done = 0
+        self._loop = loop
+        self._owner = owner
+        self._offered = hello.slots
+        self._greeted = False
+        self._draining = False
+        self._closed = False
+        self._cooling: asyncio.TimerHandle | None = None
+        # The client's attempt number of each job that has not ended here.
+        self._attempts: dict[int, int] = {}
+        # Answers to the client's retractions, until the end of this turn of the loop.
+        self._returned: list[JobRef] = []
+        self._kept: list[JobRef] = []
+        self._answer_scheduled = False
+        self._engine = Engine(self, Policy(poison_limit=1))
+        self.pool = WorkerPool(
+            loop, self._engine, self._engine.new_node, hello.name, path, 5, environment, restart
+        )
+        connection = Connection(loop.time(), heartbeat)
+        self._stream = Stream(loop, client.socket, connection, self._on_message, self._on_end)
+        self._stream.send(hello)
+        self._stream.feed(client.leftover)
+
+    # The daemon's side.
+
+    @property
+    def demand(self) -> int:
+        """How many slots the session could use now."""
+        return len(self._attempts)
+
+    def offer(self, slots: int) -> None:
+        """Tell the client how many jobs run here at a time for it."""
+        if slots != self._offered and not self._draining:
+            self._offered = slots
+            self._stream.send(Offer(slots))
+
+    def drain(self) -> None:
+        """Take no more jobs, hand back those that have not started, finish the others and go."""
+        if self._draining:
+            return
+        self._draining = True
+        self._stream.send(Offer(0))
+        self._engine.withdraw(list(self._attempts))
+        self._leave_if_drained()
+
+    def close(self, reason: str) -> None:
+        """End the session and its workers, now."""
+        if not self._closed:
+            self._stream.say_bye(reason)
+            self._end(reason)
+
+    # The client's side.
+
+    def _on_message(self, received: Received) -> None:
+        message, payload = received
+        if isinstance(message, Hello):
+            self._on_hello(message)
+        elif not self._greeted:
+            raise ProtocolError(f"the client said {type(message).__name__} before Hello")
+        elif isinstance(message, Run):
+            self._on_run(message, payload)
+        elif isinstance(message, Define):
+            self._engine.provide(message.digest, payload)
+        elif isinstance(message, Retract):
+            self._on_retract(message)
+        else:
+            raise ProtocolError(f"the client said {type(message).__name__}, which only we may")
+
+    def _on_hello(self, hello: Hello) -> None:
+        if self._greeted:
+            raise ProtocolError("the client said Hello twice")
+        self._greeted = True
+        _log.info("client connected: %s, ppnext %s on %r", self.label, hello.version, hello.name)
+
+    def _on_run(self, run: Run, payload: bytes) -> None:
+        if run.job in self._attempts:
+            raise ProtocolError(f"the client sent job {run.job} twice")
+        if len(self._attempts) >= JOBS_LIMIT:
+            raise ProtocolError(f"the client sent more than {JOBS_LIMIT} jobs at a time")
+        if self._draining:
+            self._answer(self._returned, (run.job, run.attempt))
+            return
+        self._attempts[run.job] = run.attempt
+        self._engine.submit(run.job, Call(run.function, payload, run.once))
+        self._demand_changed()
+
+    def _on_retract(self, retract: Retract) -> None:
+        known = []
+        for job, attempt in retract.jobs:
+            if self._attempts.get(job) == attempt:
+                known.append(job)
+            else:
+                self._answer(self._kept, (job, attempt))
+        self._engine.withdraw(known)
+
+    def _answer(self, answers: list[JobRef], job: JobRef) -> None:
+        answers.append(job)
+        if not self._answer_scheduled:
+            self._answer_scheduled = True
+            self._loop.call_soon(self._send_answers)
+
+    def _send_answers(self) -> None:
+        self._answer_scheduled = False
+        while self._returned or self._kept:
+            returned, self._returned = self._returned[:_BATCH], self._returned[_BATCH:]
+            kept, self._kept = self._kept[:_BATCH], self._kept[_BATCH:]
+            self._stream.send(Returned(returned, kept))
+
+    def _on_end(self, cause: str | None) -> None:
+        self._end(cause or self._stream.connection.farewell or "it said goodbye")
+
+    def _end(self, cause: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._cooling is not None:
+            self._cooling.cancel()
+        self.pool.close()
+        _log.info("client gone: %s: %s; %d jobs done", self.label, cause, self.jobs_done)
+        self._owner.on_closed(self)
+
+    # The engine's audience.
+
+    def job_started(self, job: int, attempt: int, link: Link) -> None:
+        """Of no interest to the client."""
+
+    def job_finished(self, job: int, result: Result, payload: bytes, link: Link) -> None:
+        attempt = self._attempts.pop(job)
+        self.jobs_done += 1
+        self._stream.send(
+            Result(job, attempt, result.raised, result.seconds, result.output, result.dropped),
+            payload,
+        )
+        self._demand_changed()
+
+    def job_ended(self, job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
+        attempt = self._attempts.pop(job)
+        self._stream.send(Died(job, attempt, mishaps[-1].cause[:1024]))
+        self._demand_changed()
+
+    def job_lost(self, link: Link) -> None:
+        """Told to the client by ``job_ended``."""
+
+    def job_withdrawn(self, job: int, withdrawn: bool) -> None:
+        attempt = self._attempts.get(job)
+        if attempt is None:
+            return  # it ended while it was asked for; the client hears that it has
+        if withdrawn:
+            del self._attempts[job]
+        self._answer(self._returned if withdrawn else self._kept, (job, attempt))
+        if withdrawn:
+            self._demand_changed()
+
+    def need(self, digest: bytes) -> bytes | None:
+        self._stream.send(Need(digest))
+        return None
+
+    def node_joined(self, link: Link) -> None:
+        """The pool has grown as it was told to."""
+
+    def node_resized(self, link: Link) -> None:
+        """Workers do not change their size."""
+
+    def node_gone(self, link: Link, cause: str | None) -> None:
+        # Not at once: the link is still closing, and its slot is free only afterwards.
+        self._loop.call_soon(self._owner.on_demand, self)
+
+    def _demand_changed(self) -> None:
+        self._owner.on_demand(self)
+        if self._cooling is not None:
+            self._cooling.cancel()
+            self._cooling = None
+        if not self._attempts:
+            self._cooling = self._loop.call_later(_WARM, self.pool.resize, 0)
+        self._leave_if_drained()
+
+    def _leave_if_drained(self) -> None:
+        if self._draining and not self._attempts:
+            # After the answers of this turn, which say what is handed back.
+            self._loop.call_soon(self._finish)
+
+    def _finish(self) -> None:
+        if not self._closed:
+            self._stream.finish("the daemon is being shut down")
