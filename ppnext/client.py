@@ -59,7 +59,7 @@ class Client:
     """
 
     def __init__(self, thread: LoopThread, policy: Policy) -> None:
-        self.callbacks = CallbackThread()
+        self._callbacks = CallbackThread()
         self.engine = Engine(self, policy)
         # Why servers that were tried are not connected, by address; None without a network.
         self.troubles: dict[str, str] = {}
@@ -74,6 +74,11 @@ class Client:
         self._destroyed = False
 
     # From any thread.
+
+    @property
+    def callbacks(self) -> CallbackThread:
+        """Where users' callbacks run."""
+        return self._callbacks
 
     def submit(
         self,
@@ -105,7 +110,7 @@ class Client:
         Raises:
             RuntimeError: called by a callback, which is one of those that are waited for.
         """
-        if self.callbacks.is_current:
+        if self._callbacks.is_current:
             raise RuntimeError("a callback cannot wait for jobs: it would wait for itself")
 
         def nothing_left() -> bool:
@@ -237,7 +242,7 @@ class Client:
             self._left(out.job.group)
         else:
             group = out.job.group
-            self.callbacks.post(_call_back, out, afterwards=lambda: self._left(group))
+            self._callbacks.post(_call_back, out, afterwards=lambda: self._left(group))
 
     def job_ended(self, job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         self._fail(job, _ERRORS[cause](_explain(job, cause, mishaps)))

@@ -6,26 +6,37 @@ a slow or broken ``__setstate__`` costs its own user time, not the event loop.
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, RemoteError
-from ppnext.shipping.outcomes import decode_exception, decode_result
+from ppnext.shipping.outcomes import decode_exception, decode_result, encode_result
 from ppnext.wire.messages import Result
 
-if TYPE_CHECKING:
-    from ppnext.client import Client
-
-__all__ = ["Job"]
+__all__ = ["Job", "JobOwner"]
 
 # Guards the step from pending to running or cancelled, of all jobs: it is taken for an instant.
 _starting = Lock()
+
+
+class JobOwner(Protocol):
+    """Whose job it is: the client that knows where it stands."""
+
+    @property
+    def callbacks(self) -> CallbackThread:
+        """Where users' callbacks run."""
+
+    def describe(self, job: Job) -> str:
+        """Say in one line where the job is, or why it waits."""
+
+    def cancelled(self, job: Job) -> None:
+        """The job was cancelled by its user."""
 
 
 class _Raised(Exception):
@@ -46,13 +57,13 @@ class Job(Future[Any]):
         attempts: how often it has been sent to a node.
     """
 
-    def __init__(self, client: Client, tid: int, group: str) -> None:
+    def __init__(self, owner: JobOwner, tid: int, group: str) -> None:
         super().__init__()
         self.tid = tid
         self.group = group
         self.node: str | None = None
         self.attempts = 0
-        self._client = client
+        self._owner = owner
         # What came back: whether the job raised, and the pickle; then what it was unpickled to.
         self._report: tuple[bool, bytes] | None = None
         self._outcome: tuple[BaseException | None, Any] | None = None
@@ -73,7 +84,7 @@ class Job(Future[Any]):
             DestroyedServerError: the server was destroyed before it ended.
         """
         result = self.result()
-        return pickle.dumps((result, self.output)) if raw_result else result
+        return encode_result((result, self.output), 5) if raw_result else result
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait at most ``timeout`` seconds for the job and return its result.
@@ -131,7 +142,7 @@ class Job(Future[Any]):
 
     def status(self) -> str:
         """Say in one line where the job is, or why it waits."""
-        return self._client.describe(self)
+        return self._owner.describe(self)
 
     def cancel(self) -> bool:
         """Cancel the job if it has not been sent to a node. Return whether it was cancelled."""
@@ -139,12 +150,12 @@ class Job(Future[Any]):
             if self.running() or not super().cancel():
                 return False
             self.set_running_or_notify_cancel()
-        self._client.cancelled(self)
+        self._owner.cancelled(self)
         return True
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Have ``fn(job)`` called when the job has ended, in the server's callback thread."""
-        callbacks = self._client.callbacks
+        callbacks = self._owner.callbacks
         super().add_done_callback(lambda future: callbacks.post(fn, future))
 
     def __repr__(self) -> str:

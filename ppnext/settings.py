@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from ppnext.errors import ConfigError, KeyFileError
 from ppnext.runtime.addresses import Address, Wildcard, parse_servers, servers_from_text
 from ppnext.runtime.cpus import usable_cpus
+from ppnext.shipping.calls import HIGHEST_PROTOCOL
 
 __all__ = ["AUTODETECT", "Network", "check_ncpus", "check_proto", "client_key", "network_settings"]
 
@@ -69,8 +69,8 @@ def check_proto(proto: object) -> int:
     """
     if isinstance(proto, bool) or not isinstance(proto, int):
         raise TypeError(f"proto must be a pickle protocol number, not {proto!r}")
-    if not 2 <= proto <= pickle.HIGHEST_PROTOCOL:
-        raise ValueError(f"proto must be from 2 to {pickle.HIGHEST_PROTOCOL}, not {proto}")
+    if not 2 <= proto <= HIGHEST_PROTOCOL:
+        raise ValueError(f"proto must be from 2 to {HIGHEST_PROTOCOL}, not {proto}")
     return proto
 
 

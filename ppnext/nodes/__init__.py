@@ -4,3 +4,7 @@
 * ``local``  worker processes on this machine: started, replaced, fewer or more of them
 * ``remote`` daemons on other machines: found, dialled, dialled again
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -16,8 +16,9 @@ from ppnext.nodes.link import Link, Owner
 from ppnext.runtime.addresses import Address, Wildcard
 from ppnext.runtime.candidates import UNTRUSTED_PENALTY, Candidates
 from ppnext.runtime.dialling import Dialled, Impostor, dial
-from ppnext.runtime.discovery import Browser, choose_interfaces, on_link
+from ppnext.runtime.discovery import Browser, choose_interfaces
 from ppnext.runtime.streams import Stream
+from ppnext.runtime.vicinity import on_link
 from ppnext.sched.model import NodeId, NodeKind
 from ppnext.wire.connection import Connection, Heartbeat, Received
 from ppnext.wire.keys import Key
@@ -67,10 +68,9 @@ class RemoteNodes:
         self._client_id = client_id
         self._hello = hello
         self._heartbeat = heartbeat
-        self._interfaces = choose_interfaces(interfaces)
+        self._interfaces = interfaces
         self._candidates = Candidates(
             own_ids=(client_id,),
-            networks=on_link() if wildcards else (),
             wildcards=tuple(wildcards),
             allow_loopback=_includes_loopback(interfaces),
         )
@@ -121,10 +121,12 @@ class RemoteNodes:
     # Discovery.
 
     async def _browse(self) -> None:
-        browser = Browser(self._interfaces, self._found, self._candidates.removed, log=_log)
         try:
+            self._candidates.update_networks(on_link())
+            interfaces = choose_interfaces(self._interfaces)
+            browser = Browser(interfaces, self._found, self._candidates.removed, log=_log)
             await browser.start()
-        except DiscoveryUnavailable as error:
+        except (DiscoveryUnavailable, OSError) as error:
             _log.warning("%s", error)
         else:
             self._browser = browser
@@ -143,7 +145,7 @@ class RemoteNodes:
         except NetworkError as error:
             self._failed(address, error)
             return
-        except BaseException:
+        except BaseException:  # cancelled; the address must not count as being dialled for ever
             self._candidates.failed(address, self._loop.time())
             raise
         if self._candidates.connected(address, dialled.daemon_id, self._loop.time()):

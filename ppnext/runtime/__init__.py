@@ -8,7 +8,13 @@
 * ``processes``  worker processes
 * ``cpus``       how many processors this process may use
 * ``keystore``   key files
+* ``privatefile`` files that only their owner can read or change
 * ``addresses``  server names as users write them
 * ``candidates`` addresses that were discovered, and when to try them
+* ``vicinity``   which of them are near enough
 * ``discovery``  mDNS
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

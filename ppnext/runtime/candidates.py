@@ -6,8 +6,7 @@ No I/O and no clock here: ``now`` is an argument, in monotonic seconds. The call
 
 Discovery is a hint and never an authority, because anybody on the network can forge it:
 
-* An address is dialled only if it is private, link-local or on a network of this machine, or
-  explicitly allowed, and only on a port from 1024 up. ``refusal`` is the whole rule.
+* An address is dialled only if ``vicinity`` finds it near enough.
 * A withdrawn announcement stops new dials. It never touches a connection.
 * Failures are remembered per address and port, since an attacker has names for free. The
   first costs 30 s, each further one twice as much, up to 10 min.
@@ -30,6 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ppnext.runtime.addresses import Address, Wildcard
+from ppnext.runtime.vicinity import parse_networks, plain, refusal
 
 __all__ = [
     "DIALS_IN_FLIGHT",
@@ -37,7 +37,6 @@ __all__ = [
     "KEPT",
     "UNTRUSTED_PENALTY",
     "Candidates",
-    "refusal",
 ]
 
 KEPT = 256
@@ -47,78 +46,11 @@ UNTRUSTED_PENALTY = 600.0
 """Seconds before an address is dialled again whose daemon does not know the key."""
 
 _ADDRESSES_PER_NAME = 8
-_FIRST_PORT = 1024
 _BACKOFF = (30.0, 600.0)
 _NAMED_BACKOFF = (1.0, 60.0)
 # A connection that held this long was a good one: its loss starts a fresh backoff.
 _STEADY_SECONDS = 30.0
 _REDIAL_SECONDS = 1.0
-
-_IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-_IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-# Listed here because `is_private` covers more (documentation, reserved) and varies by version.
-_LOCAL_NETWORKS = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "169.254.0.0/16",
-        "fc00::/7",
-        "fe80::/10",
-    )
-)
-
-
-def refusal(
-    host: str,
-    port: int,
-    networks: Iterable[_IPNetwork] = (),
-    allowed: Iterable[_IPNetwork] = (),
-    allow_loopback: bool = False,
-) -> str | None:
-    """Say why a discovered address must not be dialled.
-
-    Args:
-        host: the address, as announced.
-        port: the TCP port, as announced.
-        networks: networks that this machine is on.
-        allowed: networks that the user allows although they are elsewhere.
-        allow_loopback: accept addresses of this machine's loopback interface.
-
-    Returns:
-        The reason, or ``None`` if it may be dialled.
-    """
-    try:
-        ip = _plain(ipaddress.ip_address(host))
-    except ValueError:
-        return "not an IP address"
-    if not _FIRST_PORT <= port <= 65535:
-        return f"port {port} is not a port of a user's program"
-    if ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
-        return "not the address of one machine"
-    if ip.version == 6 and ip.is_link_local and "%" not in host:
-        return "a link-local address without its interface"
-    if ip.is_loopback:
-        return None if allow_loopback else "a loopback address, announced from elsewhere"
-    on_link = [network for network in networks if network.prefixlen and ip in network]
-    if any(_names_the_network(ip, network) for network in on_link):
-        return "not the address of one machine"
-    near = (*_LOCAL_NETWORKS, *on_link, *allowed)
-    return None if any(ip in network for network in near) else "not on a local network"
-
-
-def _plain(ip: _IPAddress) -> _IPAddress:
-    """An IPv4 address wrapped in IPv6 must not pass where the bare one would not."""
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return ip if mapped is None else mapped
-
-
-def _names_the_network(ip: _IPAddress, network: _IPNetwork) -> bool:
-    """The first and the last address of an IPv4 network are no machine's, small ones apart."""
-    edges = (network.network_address, network.broadcast_address)
-    return network.version == 4 and network.prefixlen < 31 and ip in edges
 
 
 @dataclass(slots=True, eq=False)
@@ -176,9 +108,9 @@ class Candidates:
         allow_loopback: bool = False,
     ) -> None:
         self._own_ids = frozenset(own_ids)
-        self._networks = _networks(networks)
+        self._networks = parse_networks(networks)
         self._wildcards = tuple(wildcards)
-        self._allowed = _networks(allowed)
+        self._allowed = parse_networks(allowed)
         self._allow_loopback = allow_loopback
         # In order of last announcement, oldest first.
         self._candidates: dict[Address, _Candidate] = {}
@@ -195,7 +127,7 @@ class Candidates:
 
     def update_networks(self, networks: Iterable[str]) -> None:
         """Replace the networks that count as on-link, after this machine changed its own."""
-        self._networks = _networks(networks)
+        self._networks = parse_networks(networks)
 
     def add_named(self, address: Address, now: float) -> None:
         """Add a server that the user named; it is never filtered and never dropped.
@@ -238,7 +170,7 @@ class Candidates:
                 # Quoted, because a stranger chose the name and it goes to the log.
                 refused.append(f"{name!r} announces {host!r} port {port}: {reason}")
                 continue
-            address = Address(str(_plain(ipaddress.ip_address(host))), port)
+            address = Address(str(plain(ipaddress.ip_address(host))), port)
             if any(wildcard.matches(address.host, port) for wildcard in self._wildcards):
                 self._announce(address, name, now)
         return refused
@@ -412,7 +344,3 @@ class Candidates:
             earned = (now - self._tokens_at) * DIALS_PER_SECOND
             self._tokens = min(float(DIALS_PER_SECOND), self._tokens + max(0.0, earned))
         self._tokens_at = now
-
-
-def _networks(texts: Iterable[str]) -> tuple[_IPNetwork, ...]:
-    return tuple(ipaddress.ip_network(text.partition("%")[0], strict=False) for text in texts)

@@ -69,7 +69,7 @@ async def _dial(address: Address, key: Key, client_id: bytes) -> Dialled:
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         channel = client_context().wrap_socket(sock, do_handshake_on_connect=False)
-    except BaseException:
+    except BaseException:  # also when cancelled
         sock.close()
         raise
     try:
@@ -82,7 +82,7 @@ async def _dial(address: Address, key: Key, client_id: bytes) -> Dialled:
             ) from error
         check_channel(channel)
         return await _authenticate(channel, key, client_id)
-    except BaseException:
+    except BaseException:  # also when cancelled
         channel.close()
         raise
 
@@ -119,7 +119,7 @@ async def _connect(address: Address) -> socket.socket:
         except (OSError, asyncio.TimeoutError) as error:
             sock.close()
             failure = error
-        except BaseException:
+        except BaseException:  # also when cancelled
             sock.close()
             raise
         else:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Interfaces = InterfaceChoice | list[str]
 
-__all__ = ["SERVICE_TYPE", "Advertiser", "Browser", "advertise", "choose_interfaces", "on_link"]
+__all__ = ["SERVICE_TYPE", "Advertiser", "Browser", "advertise", "choose_interfaces"]
 
 SERVICE_TYPE = "_ppnext._tcp.local."
 
@@ -56,19 +56,6 @@ def choose_interfaces(setting: str | Sequence[str] | None = None) -> Interfaces:
             from zeroconf import InterfaceChoice
         return InterfaceChoice.All
     return [setting] if isinstance(setting, str) else list(setting)
-
-
-def on_link() -> list[str]:
-    """List the networks of this machine's interfaces, such as ``192.168.1.7/24``."""
-    with _explained():
-        import ifaddr  # zeroconf's own dependency
-
-        adapters = ifaddr.get_adapters()
-    return [
-        f"{ip.ip if isinstance(ip.ip, str) else ip.ip[0]}/{ip.network_prefix}"
-        for adapter in adapters
-        for ip in adapter.ips
-    ]
 
 
 class Advertiser:

@@ -71,7 +71,7 @@ class LoopThread:
         def make_call() -> None:
             try:
                 answer.set_result(call())
-            except BaseException as error:
+            except BaseException as error:  # it is raised in the thread that asks
                 answer.set_exception(error)
 
         self.post(make_call)

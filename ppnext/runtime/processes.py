@@ -158,7 +158,7 @@ def start_worker(environment: Mapping[str, str]) -> WorkerProcess:
             start_new_session=True,
             env=dict(environment),
         )
-    except BaseException:
+    except BaseException:  # whatever it was, descriptors must not be left open
         for end in ours:
             end.close()
         if pipe:

@@ -11,3 +11,7 @@ randomness. The client's engine and each session of a daemon own one instance ea
 * ``fairshare``  how a daemon's slots are divided among its sessions
 * ``invariants`` what must hold after every event
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -11,3 +11,7 @@ opaque bytes to everybody else.
 * ``outcomes``   results and exceptions on their way back
 * ``culprits``   which part of an object cannot be pickled
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

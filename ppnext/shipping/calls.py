@@ -10,7 +10,10 @@ from ppnext.errors import NotShippable
 from ppnext.shipping import byvalue
 from ppnext.shipping.culprits import find_culprit
 
-__all__ = ["decode_call", "encode_call"]
+__all__ = ["HIGHEST_PROTOCOL", "decode_call", "encode_call"]
+
+HIGHEST_PROTOCOL = pickle.HIGHEST_PROTOCOL
+"""The newest pickle protocol that this Python writes."""
 
 
 def encode_call(args: tuple[object, ...], kwargs: Mapping[str, object], protocol: int) -> bytes:

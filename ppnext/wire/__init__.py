@@ -9,3 +9,7 @@ PURE: no socket, clock, randomness or thread. Bytes in, messages out, and back.
 * ``handshake``  how two ends prove to each other that they hold the same key
 * ``admission``  how many strangers a daemon lets in, and how fast
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

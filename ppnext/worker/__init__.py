@@ -8,3 +8,7 @@ One process, one job after the other, in the order in which they were sent.
 * ``capture``  what jobs write to their standard output and error
 * ``lifeline`` the end of the worker when its parent has died
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

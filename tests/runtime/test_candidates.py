@@ -13,8 +13,8 @@ from ppnext.runtime.candidates import (
     KEPT,
     UNTRUSTED_PENALTY,
     Candidates,
-    refusal,
 )
+from ppnext.runtime.vicinity import refusal
 
 A = bytes([1]) * 16
 B = bytes([2]) * 16

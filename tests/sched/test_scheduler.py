@@ -380,6 +380,16 @@ def test_while_a_node_has_not_answered_it_is_not_asked_again() -> None:
     assert bench.returned(1, (4, 1), kept=((3, 1),))[-1] == retract(1, 2)
 
 
+def test_not_even_if_it_shrinks() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=4, latency=1.0)
+    bench.submit(100)
+    bench.finish(1, 100, seconds=0.01)
+    bench.submit(1, 2, 3, 4, 5, 6)
+    assert bench.worker(2) == [retract(1, 6)]
+    assert bench.resize(1, 0) == []
+
+
 def test_what_a_node_kept_is_not_asked_for_again() -> None:
     bench = hoarder(1, 2, 3)
     assert bench.worker(2) == [retract(1, 3)]

@@ -1,0 +1,210 @@
+"""The inbox: jobs wait in it, are given back when asked, and functions are picked out of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from ppnext.wire.connection import Connection, Received
+from ppnext.wire.messages import Define, Message, Need, Retract, Returned, Run
+from ppnext.worker.inbox import Inbox
+
+DIGEST = b"d" * 32
+OTHER = b"o" * 32
+
+
+class Parent:
+    """An inbox in this process, and the other ends of its channels."""
+
+    def __init__(self) -> None:
+        self.jobs, jobs = socket.socketpair()
+        self.control, control = socket.socketpair()
+        self.ended = threading.Event()
+        self.inbox = Inbox(jobs, control, self.ended.set)
+        self._sockets = (self.jobs, self.control, jobs, control)
+        self._out = {id(s): Connection(monotonic()) for s in (self.jobs, self.control)}
+        for one in self._sockets:
+            one.settimeout(20)
+
+    def send(self, channel: socket.socket, message: Message, payload: bytes = b"") -> None:
+        connection = self._out[id(channel)]
+        connection.send(message, payload)
+        while buffers := connection.data_to_send(0.0):
+            channel.sendall(b"".join(buffers))
+
+    def receive(self, channel: socket.socket) -> Received:
+        while True:
+            received = self._out[id(channel)].receive_data(channel.recv(1 << 16), 0.0)
+            if received:
+                return received[0]
+
+    def close(self) -> None:
+        for one in self._sockets:
+            one.close()
+
+
+@pytest.fixture
+def parent() -> Iterator[Parent]:
+    made = Parent()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def watched(parent: Parent) -> Iterator[Parent]:
+    """With the watching thread."""
+    thread = threading.Thread(target=parent.inbox.watch, args=(None, lambda: None))
+    thread.start()
+    yield parent
+    parent.control.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert parent.ended.is_set()
+
+
+def test_messages_come_in_order(parent: Parent) -> None:
+    sent = [(Define(DIGEST), b"function"), (Run(1, 1, DIGEST), b"call"), (Run(2, 1, DIGEST), b"")]
+    for message, payload in sent:
+        parent.send(parent.jobs, message, payload)
+    assert [parent.inbox.next() for _ in sent] == [Received(*item) for item in sent]
+
+
+def test_a_large_payload_is_waited_for(parent: Parent) -> None:
+    payload = bytes(1 << 21)
+    sender = threading.Thread(
+        target=parent.send, args=(parent.jobs, Run(1, 1, DIGEST), payload), daemon=True
+    )
+    sender.start()
+    assert parent.inbox.next() == Received(Run(1, 1, DIGEST), payload)
+    sender.join()
+
+
+def test_the_end_comes_after_what_was_sent(parent: Parent) -> None:
+    parent.send(parent.jobs, Run(1, 1, DIGEST))
+    parent.jobs.close()
+    assert parent.inbox.next() == Received(Run(1, 1, DIGEST), b"")
+    assert parent.inbox.next() is None
+    assert parent.inbox.wait_for_definition(DIGEST) is None
+
+
+def test_messages_of_the_worker(parent: Parent) -> None:
+    parent.inbox.send(Need(DIGEST))
+    assert parent.receive(parent.jobs) == Received(Need(DIGEST), b"")
+
+
+def test_a_definition_overtakes_what_was_sent_before_it(parent: Parent) -> None:
+    for message in (Run(1, 1, OTHER), Define(OTHER), Run(2, 1, OTHER)):
+        parent.send(parent.jobs, message, b"x")
+    parent.send(parent.jobs, Define(DIGEST), b"function")
+    assert parent.inbox.wait_for_definition(DIGEST) == b"function"
+    kinds = [type(parent.inbox.next().message) for _ in range(3)]  # type: ignore[union-attr]
+    assert kinds == [Run, Define, Run]
+
+
+def test_jobs_that_were_not_started_are_given_back(watched: Parent) -> None:
+    for job in range(1, 5):
+        watched.send(watched.jobs, Run(job, 1, DIGEST))
+    first = watched.inbox.next()
+    assert first is not None
+    watched.send(watched.control, Retract([(1, 1), (3, 1), (4, 1), (9, 1), (2, 7)]))
+    assert watched.receive(watched.control).message == Returned(
+        [(3, 1), (4, 1)], [(1, 1), (2, 7), (9, 1)]
+    )
+    assert watched.inbox.next() == Received(Run(2, 1, DIGEST), b"")
+
+
+def test_functions_stay_when_their_jobs_go(watched: Parent) -> None:
+    watched.send(watched.jobs, Define(DIGEST), b"function")
+    watched.send(watched.jobs, Run(1, 1, DIGEST))
+    watched.send(watched.control, Retract([(1, 1)]))
+    assert watched.receive(watched.control).message == Returned([(1, 1)], [])
+    assert watched.inbox.next() == Received(Define(DIGEST), b"function")
+
+
+def test_nothing_is_lost_however_jobs_are_asked_back(watched: Parent) -> None:
+    count = 300
+    started: list[int] = []
+
+    def take() -> None:
+        while (received := watched.inbox.next()) is not None:
+            assert isinstance(received.message, Run)
+            started.append(received.message.job)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    back: list[int] = []
+    for job in range(count):
+        watched.send(watched.jobs, Run(job, 1, DIGEST), b"x" * 100)
+        if job % 3 == 2:
+            watched.send(watched.control, Retract([(job - 1, 1), (job, 1)]))
+            answer = watched.receive(watched.control).message
+            assert isinstance(answer, Returned)
+            assert sorted([*answer.jobs, *answer.kept]) == [(job - 1, 1), (job, 1)]
+            back += [number for number, _ in answer.jobs]
+    watched.jobs.close()
+    taker.join(20)
+    assert sorted(started + back) == list(range(count))
+
+
+def test_other_messages_on_the_control_channel_are_passed_by(watched: Parent) -> None:
+    watched.send(watched.control, Need(DIGEST))
+    watched.send(watched.control, Retract([(1, 1)]))
+    assert watched.receive(watched.control).message == Returned([], [(1, 1)])
+
+
+def test_the_tick_comes_again_and_again(parent: Parent) -> None:
+    ticks: list[float] = []
+    enough = threading.Event()
+
+    def tick() -> None:
+        ticks.append(monotonic())
+        if len(ticks) >= 3:
+            enough.set()
+
+    thread = threading.Thread(target=parent.inbox.watch, args=(0.01, tick))
+    thread.start()
+    assert enough.wait(20)
+    parent.control.close()
+    thread.join(20)
+    assert parent.ended.is_set()
+
+
+# In a worker process.
+
+
+def test_a_running_job_stays_and_those_behind_it_come_back(worker: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    started = tmp_path / "started"
+    os.mkfifo(gate)
+    os.mkfifo(started)
+
+    def hold(started: str, gate: str) -> str:
+        with open(started, "w"):
+            pass
+        with open(gate) as held:
+            return held.read()
+
+    running = worker.start(hold, str(started), str(gate))
+    waiting = [worker.start(lambda n: n, n) for n in range(4)]
+    started.read_text()  # returns when the job runs
+    answer = worker.retract(running, *waiting[1:])
+    assert answer == Returned([(job, 1) for job in waiting[1:]], [(running, 1)])
+    gate.write_text("open")
+    assert worker.finish().value == "open"
+    assert worker.finish().value == 0
+    assert worker.retract(running) == Returned([], [(running, 1)])
+    assert worker.value(lambda: "nothing else was run") == "nothing else was run"
+
+
+def test_jobs_are_given_back_while_a_function_is_awaited(worker: Any) -> None:
+    worker.jobs.send(Run(50, 1, DIGEST), b"")
+    assert isinstance(worker.jobs.receive().message, Need)
+    behind = worker.start(lambda: 1)
+    assert worker.retract(50, behind) == Returned([(behind, 1)], [(50, 1)])

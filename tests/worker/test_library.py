@@ -1,0 +1,70 @@
+"""The library: functions by content hash, loaded once, the oldest forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppnext.shipping.functions import FunctionShipper
+from ppnext.worker.library import Library
+
+
+def definition(n: int) -> tuple[bytes, bytes]:
+    shipped = FunctionShipper().ship(lambda: n)
+    return shipped.digest, shipped.payload
+
+
+def test_a_function_is_loaded_once() -> None:
+    library = Library()
+    digest, payload = definition(1)
+    assert digest not in library
+    library.add(digest, payload)
+    assert digest in library
+    function = library.get(digest)
+    assert function() == 1
+    assert library.get(digest) is function
+
+
+def test_a_function_sent_again_is_loaded_again() -> None:
+    library = Library()
+    digest, payload = definition(1)
+    library.add(digest, payload)
+    function = library.get(digest)
+    library.add(digest, payload)
+    assert library.get(digest) is not function
+
+
+def test_the_one_that_was_used_longest_ago_goes_first() -> None:
+    library = Library(size=3)
+    digests = []
+    for n in range(3):
+        digest, payload = definition(n)
+        digests.append(digest)
+        library.add(digest, payload)
+    library.get(digests[0])
+    library.add(*definition(3))
+    assert [digest in library for digest in digests] == [True, False, True]
+
+
+def test_a_function_that_was_just_sent_again_does_not_go_first() -> None:
+    library = Library(size=2)
+    first, second, third = (definition(n) for n in range(3))
+    for digest, payload in (first, second, first, third):
+        library.add(digest, payload)
+    assert [digest in library for digest, _ in (first, second, third)] == [True, False, True]
+
+
+def test_one_that_cannot_be_loaded_fails_each_time_and_alone() -> None:
+    library = Library()
+    shipped = FunctionShipper().ship(lambda: 1, (), ("no_such_module",))
+    good, payload = definition(5)
+    library.add(shipped.digest, shipped.payload)
+    library.add(good, payload)
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+            library.get(shipped.digest)
+    assert library.get(good)() == 5
+
+
+def test_one_that_is_not_here() -> None:
+    with pytest.raises(KeyError):
+        Library().get(b"nothing")
