@@ -81,6 +81,8 @@ class Engine:
         self._audience = audience
         self._scheduler = Scheduler(policy)
         self._calls: dict[int, Call] = {}
+        # Cancelled jobs that a node may still hold: their calls are kept until it does not.
+        self._cancelled: set[int] = set()
         # Functions by content hash, with the number of jobs here that call them; a function
         # that no job calls stays until _KEPT newer ones do not need it either.
         self._functions: dict[bytes, bytes] = {}
@@ -121,9 +123,8 @@ class Engine:
     def cancel(self, job: int) -> None:
         """Nobody wants the job any more; nobody will be told how it ends."""
         self._scheduler.on_cancel(JobId(job))
+        self._cancelled.add(job)
         self._act()
-        if JobId(job) not in self._scheduler.jobs:
-            self._forget(job)
 
     def withdraw(self, jobs: Iterable[int]) -> None:
         """Give back those of these jobs that have not been started; each is answered."""
@@ -144,8 +145,6 @@ class Engine:
         if self._scheduler.on_finished(link.node, job, result.attempt, result.seconds):
             self._forget(job)
             self._audience.job_finished(job, result, payload, link)
-        elif job not in self._scheduler.jobs:
-            self._forget(job)
         self._act()
 
     def on_died(self, link: Link, died: Died) -> None:
@@ -201,6 +200,9 @@ class Engine:
                     self._carry_out(action)
         finally:
             self._acting = False
+        for job in [job for job in self._cancelled if job not in self._scheduler.jobs]:
+            self._cancelled.remove(job)
+            self._forget(job)
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, Assign):

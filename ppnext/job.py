@@ -53,14 +53,16 @@ class Job(Future[Any]):
     Attributes:
         tid: the job's number, counted from 0 for each server.
         group: the label given to ``submit``.
+        server: the ``Server`` it was given to, which is not forgotten before its jobs are.
         node: name of the node that it was last sent to; None while it has not been sent.
         attempts: how often it has been sent to a node.
     """
 
-    def __init__(self, owner: JobOwner, tid: int, group: str) -> None:
+    def __init__(self, owner: JobOwner, tid: int, group: str, server: object) -> None:
         super().__init__()
         self.tid = tid
         self.group = group
+        self.server = server
         self.node: str | None = None
         self.attempts = 0
         self._owner = owner

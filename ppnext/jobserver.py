@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ppnext.client import Client
-from ppnext.errors import DestroyedServerError
+from ppnext.errors import DestroyedServerError, NotShippable
 from ppnext.job import Job
 from ppnext.nodes.link import Call
 from ppnext.nodes.local import WorkerPool
@@ -32,6 +32,7 @@ from ppnext.shipping.calls import encode_call
 from ppnext.shipping.functions import FunctionShipper, unwrap_call
 from ppnext.stats import NodeStats, format_stats
 from ppnext.version import VERSION
+from ppnext.wire.connection import PAYLOAD_LIMIT
 
 __all__ = ["Server", "Template"]
 
@@ -153,7 +154,9 @@ class Server:
         plain, all_args, all_kwargs = unwrap_call(func, args, kwargs or {})
         definition = self._shipper.ship(plain, depfuncs, modules, globals)
         arguments = encode_call(all_args, all_kwargs, self._proto)
-        job = Job(self._client, next(self._tids), group)
+        _check_size("function", definition.payload)
+        _check_size("arguments", arguments)
+        job = Job(self._client, next(self._tids), group, self)
         call = Call(definition.digest, arguments, not retry)
         self._client.submit(job, call, definition, callback, callbackargs)
         return job
@@ -357,6 +360,14 @@ def _key_for(
     if network or secret is not None:
         return client_key(secret, key_file)
     return None
+
+
+def _check_size(what: str, payload: bytes) -> None:
+    if len(payload) > PAYLOAD_LIMIT:
+        raise NotShippable(
+            f"the job's {what} make {len(payload)} bytes; at most {PAYLOAD_LIMIT} can be sent: "
+            "let the job read large data itself, or split it"
+        )
 
 
 def _check_call(

@@ -41,6 +41,7 @@ class _Worker:
         self.link = link
         self.jobs: Stream | None = None
         self.leaving = False
+        self.exit_watched = False
 
 
 class WorkerPool:
@@ -170,10 +171,15 @@ class WorkerPool:
             self._exited(worker)
 
         self._loop.add_reader(pidfd, exited)
+        worker.exit_watched = True
 
     def _channel_ended(self, worker: _Worker) -> None:
         """The worker has closed a channel: it has ended, or its job has closed what is not its."""
-        self._loop.call_later(_EXIT_GRACE, self._exited, worker)
+        if worker.exit_watched:
+            self._loop.call_later(_EXIT_GRACE, self._exited, worker)
+        else:
+            ended = self._loop.run_in_executor(None, worker.process.wait, _EXIT_GRACE)
+            ended.add_done_callback(lambda _: self._exited(worker))
 
     def _exited(self, worker: _Worker) -> None:
         if self._workers.get(worker.link.node) is not worker:

@@ -90,12 +90,13 @@ class LoopThread:
         return current_thread() is self._thread
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Cancel the tasks, stop the loop and wait for its thread. From any other thread."""
+        """Cancel the tasks, stop the loop and wait for its thread."""
         if self._stopped:
             return
         self.post(self._shut_down)
         self._stopped = True
-        self._thread.join(timeout)
+        if not self.is_current:  # it may be: where the garbage collector finds a server
+            self._thread.join(timeout)
 
     def _shut_down(self) -> None:
         for task in self._tasks:

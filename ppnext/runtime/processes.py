@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -30,8 +31,12 @@ _LAST_WORDS = 2000
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for workers: all of this one but what configures ppnext itself."""
-    return {name: value for name, value in environment.items() if not name.startswith("PPNEXT_")}
+    """Return the environment for workers: all of this one but what leads to our secrets."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("PPNEXT_") and name != "CREDENTIALS_DIRECTORY"
+    }
 
 
 class WorkerProcess:
@@ -74,6 +79,11 @@ class WorkerProcess:
     def is_running(self) -> bool:
         """Whether the process has not ended."""
         return self._process.poll() is None
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the process to end, at most this long."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
 
     def end(self) -> None:
         """End the process and all that its jobs have started, now. May be called again."""

@@ -21,6 +21,8 @@ __all__ = ["Stream"]
 
 _READ = 1 << 18
 _READS_PER_TURN = 8
+_REASON = 1000
+"""Most characters of a reason in a Bye."""
 
 
 class Stream:
@@ -82,13 +84,13 @@ class Stream:
         """Send what is queued and a Bye as far as the socket takes them now, and close."""
         if self._closed:
             return
-        self.connection.send(Bye(reason))
+        self.connection.send(Bye(reason[:_REASON]))
         self._flush()
         self.close()
 
     def finish(self, reason: str) -> None:
         """Send all that is queued and a Bye, however long it takes; then end."""
-        self.connection.send(Bye(reason))
+        self.connection.send(Bye(reason[:_REASON]))
         self._finishing = True
         self._flush_soon()
 

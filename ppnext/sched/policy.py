@@ -22,6 +22,7 @@ class Policy:
         worth_hiding: share of a job's time that the way to the node and back must take before
             jobs are sent ahead.
         prefetch_limit: most jobs sent ahead for each slot.
+        prefetch_most: most jobs sent ahead to one node.
         smoothing: weight of the newest duration in a node's running mean.
     """
 
@@ -30,6 +31,7 @@ class Policy:
     horizon: float = 0.002
     worth_hiding: float = 0.02
     prefetch_limit: int = 128
+    prefetch_most: int = 1024
     smoothing: float = 0.2
 
     def credit(self, node: NodeState) -> int:
@@ -39,7 +41,7 @@ class Policy:
         mean = node.mean_seconds
         if mean is None or node.latency < self.worth_hiding * mean:
             return node.slots
-        limit = node.slots * self.prefetch_limit
+        limit = min(node.slots * self.prefetch_limit, self.prefetch_most)
         ahead = node.slots * (self.horizon + node.latency)
         if ahead >= mean * limit:
             return node.slots + limit

@@ -36,6 +36,7 @@ from ppnext.wire.messages import (
     Ping,
     Pong,
     Result,
+    Retract,
     Run,
     decode_control,
     encode_control,
@@ -46,9 +47,9 @@ __all__ = ["PAYLOAD_LIMIT", "Connection", "Heartbeat", "Received"]
 PAYLOAD_LIMIT = 1 << 30
 """Most bytes of one payload, and of all payloads that are being put together, by default."""
 
-# Messages that keep their order among each other: a function before the jobs that call it,
-# results before the last word. All others may overtake them.
-_IN_ORDER = (Define, Run, Result, Bye)
+# Messages that keep their order among each other: a function before the jobs that call it, a job
+# before it is asked back, results before the last word. All others may overtake them.
+_IN_ORDER = (Define, Run, Retract, Result, Bye)
 
 _WITH_PAYLOAD = (Define, Run, Result)
 

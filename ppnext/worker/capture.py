@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 __all__ = ["KEPT", "Capture", "Output"]
 
@@ -41,6 +41,7 @@ class Capture:
         # Descriptors of our own, which jobs cannot close by their well-known numbers.
         self._file = os.dup(1)
         os.dup2(self._file, 2)
+        self._streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
         # The beginning of a long output, once it has been cut, and what was cut. The lock
         # belongs to the thread that trims and the one that takes.
         self._lock = Lock()
@@ -49,14 +50,11 @@ class Capture:
 
     def take(self) -> Output | None:
         """Return what was written since the last call, None if nothing; and mend 1 and 2."""
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError, AttributeError):
-                # The job has closed or replaced it: there is nothing to flush any more.
-                self._reopen()
+        for stream in (sys.stdout, sys.stderr, *self._streams):
+            _flush(stream)
         os.dup2(self._file, 1)
         os.dup2(self._file, 2)
+        self._mend_streams()
         with self._lock:
             size = os.fstat(self._file).st_size
             if not size and not self._head:
@@ -89,8 +87,24 @@ class Capture:
         os.write(self._file, tail)
         self._dropped += keep_from - at
 
-    def _reopen(self) -> None:
-        os.dup2(self._file, 1)
-        os.dup2(self._file, 2)
-        sys.stdout = open(1, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
-        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
+    def _mend_streams(self) -> None:
+        """Have sys.stdout and sys.stderr write to 1 and 2 again, whatever the job made of them.
+
+        A stream that the job has replaced is made anew: what replaced it may close it one day.
+        """
+        out, err = self._streams
+        if sys.stdout is not out or not _flush(out):
+            sys.stdout = out = open(1, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
+        if sys.stderr is not err or not _flush(err):
+            sys.stderr = err = open(2, "w", 1, closefd=False, errors="backslashreplace")  # noqa: SIM115
+        self._streams = (out, err)
+
+
+def _flush(stream: TextIO) -> bool:
+    """Flush a stream; return False if that cannot be done any more."""
+    try:
+        stream.flush()
+    # The job may have closed it, or put there an object of its own, which raises what it likes.
+    except Exception:
+        return False
+    return True

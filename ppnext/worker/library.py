@@ -30,6 +30,7 @@ class Library:
     def add(self, digest: bytes, payload: bytes) -> None:
         """Keep a function that was sent."""
         self._functions[digest] = payload
+        self._functions.move_to_end(digest)
         while len(self._functions) > self._size:
             self._functions.popitem(last=False)
 

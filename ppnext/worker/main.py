@@ -19,13 +19,17 @@ from ppnext.errors import ResultNotShippable
 from ppnext.shipping.calls import decode_call
 from ppnext.shipping.outcomes import encode_exception, encode_result
 from ppnext.version import VERSION
+from ppnext.wire.connection import PAYLOAD_LIMIT
 from ppnext.wire.messages import PROTOCOL, Define, Hello, Need, Result, Run, Setup
-from ppnext.worker.capture import Capture
+from ppnext.worker.capture import KEPT, Capture
 from ppnext.worker.inbox import Inbox
 from ppnext.worker.library import Library
 from ppnext.worker.lifeline import die_with_group, tie
 
 __all__ = ["Worker", "main"]
+
+RESULT_LIMIT = PAYLOAD_LIMIT - KEPT - 4096
+"""Most bytes of a result, so that it fits into a payload together with the job's output."""
 
 _TRIM_EVERY = 1.0
 """Seconds between looks at the size of a running job's output."""
@@ -79,6 +83,11 @@ class Worker:
             function = self._library.get(job.function)
             args, kwargs = decode_call(payload)
             outcome = encode_result(function(*args, **kwargs), self._protocol)
+            if len(outcome) > RESULT_LIMIT:
+                raise ResultNotShippable(
+                    f"the job's result makes {len(outcome)} bytes; at most {RESULT_LIMIT} can be "
+                    "sent: let the job write large data itself, or split it"
+                )
         # Whatever the job raises is its outcome, SystemExit and KeyboardInterrupt as well.
         except BaseException as error:
             raised = True
@@ -112,6 +121,7 @@ def main(jobs: int, control: int, lifeline: int) -> None:
     for descriptor in (jobs, control, lifeline):
         os.set_inheritable(descriptor, False)
     tie(lifeline)
+    del sys.argv[1:]
     capture = Capture()
     faulthandler.enable(2)
     inbox = Inbox(socket.socket(fileno=jobs), socket.socket(fileno=control), die_with_group)

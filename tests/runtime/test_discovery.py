@@ -23,7 +23,8 @@ import ppnext.errors
 from ppnext.errors import DiscoveryUnavailable
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.candidates import Candidates
-from ppnext.runtime.discovery import SERVICE_TYPE, Browser, advertise, choose_interfaces, on_link
+from ppnext.runtime.discovery import SERVICE_TYPE, Browser, advertise, choose_interfaces
+from ppnext.runtime.vicinity import on_link
 
 ROOT = str(Path(ppnext.errors.__file__).parents[1])
 LOOPBACK = ["127.0.0.1"]

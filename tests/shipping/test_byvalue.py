@@ -519,7 +519,7 @@ def test_abstract_base_classes(far: Any, script: Script) -> None:
             try:
                 Shape()
             except TypeError:
-                return square.area(), isinstance(square, Shape), issubclass(Square, Shape)
+                return square.area(), isinstance(square, Shape), isinstance(1j, Shape)
     """)
     assert far.call(it.f, it.Square()) == (4, True, True)
 

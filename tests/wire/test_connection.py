@@ -110,7 +110,7 @@ def test_what_is_sent_arrives(messages: list[tuple[Message, bytes]], budget: int
     while here.wants_to_send:
         for buffer in here.data_to_send(0.0, budget):
             arrived += there.receive_data(bytes(buffer), 0.0)
-    in_order = (Define, Run, Result)
+    in_order = (Define, Run, Retract, Result)
     urgent = [Received(m, p) for m, p in messages if not isinstance(m, in_order)]
     ordered = [Received(m, p) for m, p in messages if isinstance(m, in_order)]
     assert arrived == urgent + ordered
@@ -205,7 +205,7 @@ def test_control_messages_overtake_and_the_others_keep_their_order() -> None:
     for message in sent:
         end.send(message)
     arrived = [received.message for received in receive(bytes_of(end))]
-    assert arrived == [Offer(1), Retract([(1, 1)]), Define(DIGEST), run(1), result(2), run(3)]
+    assert arrived == [Offer(1), Define(DIGEST), run(1), result(2), run(3), Retract([(1, 1)])]
 
 
 def test_a_heartbeat_waits_for_one_chunk_at_most() -> None:

@@ -18,10 +18,11 @@ from ppnext.worker.capture import KEPT
 # In a process of its own, with a small bound.
 
 SMALL = """
-import os, sys, tempfile
+import fcntl, os, sys, tempfile
 sys.path[:0] = {path!r}
 report = os.dup(1)
 file = tempfile.TemporaryFile("a+b", buffering=0)
+fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
 os.dup2(file.fileno(), 1)
 from ppnext.worker.capture import Capture
 capture = Capture(kept=20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -92,6 +92,20 @@ def test_the_end_comes_after_what_was_sent(parent: Parent) -> None:
     assert parent.inbox.next() == Received(Run(1, 1, DIGEST), b"")
     assert parent.inbox.next() is None
     assert parent.inbox.wait_for_definition(DIGEST) is None
+
+
+def test_a_parent_that_goes_without_reading_has_gone(parent: Parent) -> None:
+    # The kernel reports that as a reset connection, not as its end.
+    parent.inbox.send(Need(DIGEST))
+    parent.jobs.close()
+    assert parent.inbox.next() is None
+
+
+def test_a_parent_that_goes_without_reading_the_answer_has_gone(parent: Parent) -> None:
+    parent.send(parent.control, Retract([(1, 1)]))
+    parent.control.shutdown(socket.SHUT_RD)
+    parent.inbox.watch(None, lambda: None)
+    assert parent.ended.is_set()
 
 
 def test_messages_of_the_worker(parent: Parent) -> None:

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from ppnext.worker import lifeline
-
 ROOT = Path(__file__).resolve().parents[2]
 
 # A client: starts a worker, sends it one job, says who is who, and waits to be killed.
@@ -152,9 +150,3 @@ def test_dying_takes_the_group() -> None:
         timeout=60,
     )
     assert done.returncode == -signal.SIGKILL
-
-
-def test_elsewhere_than_on_linux_the_watching_thread_has_to_do() -> None:
-    if sys.platform != "linux":
-        lifeline.tie(0)
-    assert lifeline.__all__ == ["die_with_group", "tie"]

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from ppnext.errors import JobExited, RemoteError, ResultNotShippable
+from ppnext.shipping.calls import encode_call
+from ppnext.shipping.functions import FunctionShipper
 from ppnext.version import VERSION
 from ppnext.wire.messages import PROTOCOL, Define, Need, Result, Run
 
@@ -186,10 +188,8 @@ def test_deep_results_are_an_error_or_a_result(worker: Any) -> None:
 
 
 def test_a_function_that_it_does_not_have_is_asked_for(worker: Any) -> None:
-    definition = worker._shipper.ship(lambda x: x + 1)
+    definition = FunctionShipper().ship(lambda x: x + 1)
     call = worker.jobs
-    from ppnext.shipping.calls import encode_call
-
     call.send(Run(1, 1, definition.digest), encode_call((1,), {}, 5))
     assert call.receive().message == Need(definition.digest)
     # The jobs behind it wait, also when their function is here.
@@ -209,8 +209,6 @@ def test_it_ends_when_the_parent_goes_while_a_function_is_awaited(worker: Any) -
 
 
 def test_a_definition_that_cannot_be_loaded_fails_its_jobs_only(worker: Any) -> None:
-    from ppnext.shipping.calls import encode_call
-
     bad = b"\1" * 32
     worker.jobs.send(Define(bad), b"not a pickle")
     for job in (1, 2):
@@ -218,8 +216,8 @@ def test_a_definition_that_cannot_be_loaded_fails_its_jobs_only(worker: Any) -> 
         outcome = worker.finish()
         assert outcome.result.raised
         assert outcome.result.job == job
-    worker._job = 2
-    assert worker.value(lambda: "fine") == "fine"
+    worker.start(lambda: "fine")
+    assert worker.finish().value == "fine"
 
 
 def test_an_import_error_is_the_jobs(worker: Any) -> None:
@@ -349,6 +347,33 @@ def test_a_result_says_no_output_where_there_was_none(worker: Any) -> None:
     assert outcome.result == Result(1, 1, False, outcome.result.seconds, 0, 0)
 
 
-def test_errors_of_another_python_reach_the_job() -> None:
-    # Only its class: what makes it is tested beside the code that does.
-    assert issubclass(RemoteError, Exception)
+def test_a_function_of_another_python_says_so(worker: Any) -> None:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}".encode()
+    other = b"3.7" if len(here) == 3 else b"3.99"
+    payload = FunctionShipper().ship(lambda: 1).payload.replace(here, other, 1)
+    digest = b"another python's function"[:32].ljust(32)
+    worker.jobs.send(Define(digest), payload)
+    worker.jobs.send(Run(1, 1, digest), encode_call((), {}, 5))
+    error = worker.finish().value
+    assert type(error) is RemoteError
+    assert f"made by Python {other.decode()} cannot run on this node's" in str(error)
+
+
+def test_a_job_that_closes_what_is_not_its_own(worker: Any) -> None:
+    worker.start(lambda: os.closerange(3, 100))
+    with pytest.raises(worker.Ended):
+        worker.finish()
+    assert worker.process.describe_end()
+
+
+def test_an_exception_that_cannot_be_looked_at(worker: Any) -> None:
+    source = """
+class Evil(Exception):
+    def __getattribute__(self, name): raise ZeroDivisionError(name)
+    def __str__(self): raise ZeroDivisionError("text")
+def f(): raise Evil
+"""
+    outcome = worker.run(by_value(source))
+    assert type(outcome.value) is RemoteError
+    assert "Evil" in str(outcome.value)
+    assert worker.value(lambda: "next") == "next"

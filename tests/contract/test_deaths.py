@@ -1,0 +1,108 @@
+"""Workers die: their jobs are run again up to a limit, and no other job notices."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+import pytest
+
+from ppnext.errors import PoisonedJob, WorkerDied
+
+
+def exit_at_once():
+    os._exit(7)
+
+
+def segfault():
+    ctypes.string_at(0)
+
+
+def kill_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("death", "cause"),
+    [
+        (exit_at_once, "exited with status 7"),
+        (segfault, "was killed by SIGSEGV"),
+        (kill_itself, "was killed by SIGKILL"),
+    ],
+)
+def test_a_job_whose_worker_dies_three_times_is_poisoned(server, counter, death, cause):
+    add = counter.add
+
+    def die():
+        add()
+        death()
+
+    job = server.submit(die)
+    others = [server.submit(abs, (-x,)) for x in range(20)]
+    with pytest.raises(PoisonedJob, match=cause) as caught:
+        job()
+    assert counter.value == job.attempts == 3
+    assert [other() for other in others] == list(range(20))
+    message = str(caught.value)
+    assert f"job {job.tid} was given up" in message
+    assert all(f"attempt {n} on " in message for n in (1, 2, 3))
+
+
+def test_a_dead_worker_does_not_swallow_jobs(server, cluster):
+    deadly = [server.submit(exit_at_once, retry=False) for _ in range(cluster.slots + 1)]
+    fine = [server.submit(abs, (-x,)) for x in range(10)]
+    for job in deadly:
+        with pytest.raises(WorkerDied):
+            job()
+    assert [job() for job in fine] == list(range(10))
+    assert server.wait(timeout=20)
+
+
+def test_a_job_is_run_again_when_its_worker_dies(server, counter, tmp_path):
+    path, add = str(tmp_path / "seen"), counter.add
+
+    def die_once():
+        add()
+        if not os.path.exists(path):
+            open(path, "x").close()
+            os._exit(1)
+        return "done"
+
+    job = server.submit(die_once)
+    assert job() == "done"
+    assert counter.value == job.attempts == 2
+    lost = sum(node.lost for node in server.get_stats().values())
+    assert lost == 1
+
+
+def test_a_job_that_may_not_be_retried_is_started_once(server, counter):
+    add = counter.add
+
+    def die():
+        add()
+        os._exit(1)
+
+    job = server.submit(die, retry=False)
+    with pytest.raises(WorkerDied, match="may not be run again") as caught:
+        job()
+    assert not isinstance(caught.value, PoisonedJob)
+    assert counter.value == job.attempts == 1
+
+
+def test_the_last_words_of_a_dead_worker_are_told(server):
+    def die():
+        os.write(2, b"the disk is on fire\n")
+        os._exit(1)
+
+    with pytest.raises(WorkerDied, match="the disk is on fire"):
+        server.submit(die, retry=False)()
+
+
+def test_a_worker_killed_from_outside_loses_nothing(server, gate):
+    pid = server.submit(os.getpid)()
+    jobs = [server.submit(gate.way, (x,)) for x in range(4)]
+    gate.wait_for(1)
+    os.kill(pid, signal.SIGKILL)
+    gate.release(8)
+    assert [job() for job in jobs] == list(range(4))

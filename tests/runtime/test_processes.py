@@ -1,0 +1,178 @@
+"""Worker processes: started, watched, ended."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ppnext.runtime.processes import WorkerProcess, start_worker, worker_environment
+from ppnext.wire.connection import Connection, Received
+from ppnext.wire.messages import Hello, Message, Setup
+
+PATIENCE = 20.0
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., WorkerProcess]]:
+    started: list[WorkerProcess] = []
+
+    def run(**extra: str) -> WorkerProcess:
+        started.append(start_worker({**worker_environment(os.environ), **extra}))
+        return started[-1]
+
+    yield run
+    for worker in started:
+        worker.end()
+
+
+def wait_readable(descriptor: socket.socket | int) -> None:
+    ready, _, _ = select.select([descriptor], [], [], PATIENCE)
+    assert ready, "nothing happened"
+
+
+def say(worker: WorkerProcess, message: Message) -> None:
+    connection = Connection(0.0)
+    connection.send(message)
+    worker.jobs.sendall(b"".join(connection.data_to_send(0.0)))
+
+
+def hear(worker: WorkerProcess) -> Received:
+    connection = Connection(0.0)
+    while True:
+        wait_readable(worker.jobs)
+        data = worker.jobs.recv(1 << 16)
+        assert data, worker.describe_end()
+        for received in connection.receive_data(data, 0.0):
+            return received
+
+
+def set_up(worker: WorkerProcess) -> Hello:
+    say(worker, Setup("here", list(sys.path), 5))
+    message = hear(worker).message
+    assert isinstance(message, Hello)
+    return message
+
+
+def test_a_worker_says_hello_and_ends_with_its_socket(start: Callable[..., WorkerProcess]) -> None:
+    worker = start()
+    hello = set_up(worker)
+    assert hello.pid == worker.pid
+    assert worker.is_running()
+    worker.end()
+    worker.end()
+    assert not worker.is_running()
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_a_worker_leads_a_group_and_a_session_of_its_own(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    worker = start()
+    set_up(worker)
+    assert os.getpgid(worker.pid) == os.getsid(worker.pid) == worker.pid
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_worker_inherits_its_three_descriptors_and_no_others(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    read, write = os.pipe()
+    os.set_inheritable(read, True)
+    os.set_inheritable(write, True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.set_inheritable(True)
+        ours = {os.readlink(f"/proc/self/fd/{end}") for end in (read, write, listening.fileno())}
+        worker = start()
+        set_up(worker)
+        fds = Path(f"/proc/{worker.pid}/fd")
+        theirs = {os.readlink(fds / name.name) for name in fds.iterdir()}
+    os.close(read)
+    os.close(write)
+    assert not ours & theirs
+    sockets = [name for name in theirs if name.startswith("socket:")]
+    assert len(sockets) == 2, theirs
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_settings_and_secrets_stay_out_of_the_environment(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    environment = {"PPNEXT_KEY": "a", "PPNEXT_KEY_FILE": "b", "PATH": "/bin", "XPPNEXT_": "c"}
+    assert worker_environment(environment) == {"PATH": "/bin", "XPPNEXT_": "c"}
+    worker = start(KEPT_FOR_JOBS="1")
+    set_up(worker)
+    text = Path(f"/proc/{worker.pid}/environ").read_bytes()
+    assert b"KEPT_FOR_JOBS=1" in text
+    assert b"PPNEXT_" not in text
+
+
+def test_the_parent_sees_the_end_at_once(start: Callable[..., WorkerProcess]) -> None:
+    worker = start()
+    set_up(worker)
+    pidfd = worker.pidfd()
+    os.kill(worker.pid, signal.SIGKILL)
+    if pidfd is not None:
+        wait_readable(pidfd)
+        os.close(pidfd)
+    wait_readable(worker.jobs)
+    assert worker.jobs.recv(1) == b""
+    assert worker.describe_end() == f"worker process {worker.pid} was killed by SIGKILL"
+
+
+def test_how_a_worker_ended_is_told_with_its_last_words(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    worker = start(PYTHONPATH="", PYTHONHOME="/nonexistent")  # so that it cannot even start
+    story = worker.describe_end()
+    assert story.startswith(f"worker process {worker.pid} exited with status 1; its last words: ")
+    assert "encodings" in story
+
+
+def test_a_closed_socket_ends_the_worker(start: Callable[..., WorkerProcess]) -> None:
+    worker = start()
+    set_up(worker)
+    pidfd = worker.pidfd()
+    worker.jobs.close()
+    worker.control.close()
+    if pidfd is None:
+        psutil.Process(worker.pid).wait(PATIENCE)
+    else:
+        wait_readable(pidfd)
+        os.close(pidfd)
+    assert not worker.is_running()
+
+
+def test_what_jobs_have_started_ends_with_the_worker(start: Callable[..., WorkerProcess]) -> None:
+    worker = start()
+    set_up(worker)
+    # Stands for what a job started: a process in the worker's group.
+    read, write = os.pipe()
+    child = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"],
+        os.environ,
+        setpgroup=worker.pid,
+        file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)],
+    ) if _same_session(worker) else None
+    os.close(write)
+    if child is None:
+        os.close(read)
+        pytest.skip("a group of another session cannot be joined from here")
+    wait_readable(read)
+    os.close(read)
+    worker.end()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def _same_session(worker: WorkerProcess) -> bool:
+    return os.getsid(worker.pid) == os.getsid(0)
