@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ppnext.version import __version__
+from ppnext.version import VERSION
 
 project = "ppnext"
 author = "the ppnext developers"
 copyright = author  # the name that Sphinx reads
-release = version = __version__
+release = version = VERSION
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = ["generated", "sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "_ext"]
 default_role = "code"
 html_theme = "furo"
 html_title = f"ppnext {release}"

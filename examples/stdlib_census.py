@@ -253,6 +253,16 @@ def report(modules: Sequence[Module]) -> None:
         )
 
 
+def report_speed(speed_up: float, serial: float, parallel: float, demo: bool) -> None:
+    """Print the speed-up, and what it can be at most where that is known."""
+    cores = len(usable_cores())
+    print(f"\nserial {serial:.1f} s, ppnext {parallel:.1f} s: {speed_up:.2f} times as fast")
+    if demo:
+        print(f"all three nodes share the {cores} core(s) of this machine, which is the limit")
+        if speed_up > cores:
+            print("this is above the limit: other programs slowed down the serial run")
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A census of the standard library.")
     how = parser.add_mutually_exclusive_group()
@@ -285,12 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong = sum(found != wanted for found, wanted in zip(modules, expected, strict=True))
         print(f"\ncensus: FAILED: {wrong} modules differ from the serial run")
         return 1
-    cores = len(usable_cores())
-    print(
-        f"\nserial {serial_seconds:.1f} s, ppnext {seconds:.1f} s: {serial_seconds / seconds:.2f} "
-        f"times as fast on {cores} core(s)"
-        f"{'; all nodes share them, so it cannot be more' if options.demo else ''}"
-    )
+    report_speed(serial_seconds / seconds, serial_seconds, seconds, options.demo)
     print(f"census: ppnext {ppnext.__version__}: the same result as the serial run, nothing lost")
     return 0
 

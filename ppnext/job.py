@@ -149,6 +149,8 @@ class Job(Future[Any]):
     def cancel(self) -> bool:
         """Cancel the job if it has not been sent to a node. Return whether it was cancelled."""
         with _starting:
+            if self.cancelled():
+                return True
             if self.running() or not super().cancel():
                 return False
             self.set_running_or_notify_cancel()

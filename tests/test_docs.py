@@ -1,21 +1,32 @@
-"""Every example in the README and in the docs that is marked as runnable runs.
+"""The README and the docs say what is so: every example runs, and what is listed is complete.
 
-Runnable are: each ```` ```python ```` block of README.md; in docs/, each ``.. testcode::`` and
-each ``.. code-block:: python`` whose ``:name:`` begins with ``run-``. Each runs as a script in an
-interpreter of its own and must end with status 0.
+Examples are: each ```` ```python ```` block of README.md; in docs/, each ``.. testcode::`` and
+each ``.. code-block:: python``. The ``:name:`` of the latter begins with ``run-``, or with
+``cluster-`` if it needs a ppserver: then one is started on the loopback, and the host ``"atlas"``
+of the example stands for it. Each example runs as a script in an interpreter of its own and must
+end with status 0.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from ppnext.runtime import keystore
+from ppnext.server.config import Config
+from ppnext.wire.handshake import ClientHandshake, ServerHandshake
+from ppnext.wire.keys import Key
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 90
@@ -29,11 +40,12 @@ OPTION = re.compile(r"^ +:(?P<key>[\w-]+): *(?P<value>.*?)\s*$")
 
 @dataclass(frozen=True)
 class Example:
-    """A block of code: the page it is on, the line it begins at (from 1), its text."""
+    """A block of code: the page it is on, the line it begins at (from 1), its text, its name."""
 
     page: str
     line: int
     code: str
+    name: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -72,9 +84,11 @@ def rst_examples(text: str, page: str) -> list[Example]:
         while body < len(block) and (option := OPTION.match(block[body])):
             options[option["key"]] = option["value"]
             body += 1
-        named = directive["argument"] == "python" and options.get("name", "").startswith("run-")
-        if directive["kind"] == "testcode" or named:
-            found.append(example(page, number + 1 + body, block[body:]))
+        name = options.get("name", "")
+        if directive["kind"] == "testcode" or directive["argument"] == "python":
+            if directive["kind"] == "code-block" and not name.startswith(("run-", "cluster-")):
+                raise ValueError(f"{page}:{number + 1}: its name begins with run- or cluster-")
+            found.append(example(page, number + 1 + body, block[body:], name))
     return found
 
 
@@ -89,14 +103,14 @@ def indented_block(lines: list[str], start: int, indent: int) -> list[str]:
     return lines[start:end]
 
 
-def example(page: str, start: int, lines: list[str]) -> Example:
+def example(page: str, start: int, lines: list[str], name: str = "") -> Example:
     """Make an example of ``lines``; the first of them is line ``start`` of the page, from 0."""
     while lines and not lines[0].strip():
         start, lines = start + 1, lines[1:]
     code = textwrap.dedent("\n".join(lines)).rstrip() + "\n"
     if not code.strip():
         raise ValueError(f"{page}:{start}: the code block is empty")
-    return Example(page, start + 1, code)
+    return Example(page, start + 1, code, name)
 
 
 def readme_examples() -> list[Example]:
@@ -132,7 +146,7 @@ def test_rst_blocks_are_found() -> None:
 
             b = 2
 
-        .. code-block:: python
+        .. code-block:: text
 
             not_run()
 
@@ -146,8 +160,13 @@ def test_rst_blocks_are_found() -> None:
     )
     assert rst_examples(text, "p") == [
         Example("p", 3, "a = 1\n\nb = 2\n"),
-        Example("p", 15, "run()\n"),
+        Example("p", 15, "run()\n", "run-this"),
     ]
+
+
+def test_a_block_that_is_not_run_is_an_error() -> None:
+    with pytest.raises(ValueError, match="p:2: its name begins with"):
+        rst_examples("\n.. code-block:: python\n\n   x\n", "p")
 
 
 def test_an_open_or_empty_block_is_an_error() -> None:
@@ -161,9 +180,8 @@ def test_readme_has_an_example() -> None:
     assert readme_examples(), "README.md must show at least one ```python block"
 
 
-@pytest.mark.parametrize("shown", all_examples(), ids=str)
-def test_example_runs(shown: Example, tmp_path: Path) -> None:
-    script = tmp_path / "example.py"
+def run_example(shown: Example, folder: Path, **variables: str) -> None:
+    script = folder / "example.py"
     # Empty lines before it make the line numbers of a traceback those of the page.
     script.write_text("\n" * (shown.line - 1) + shown.code, encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PPNEXT_")}
@@ -172,8 +190,8 @@ def test_example_runs(shown: Example, tmp_path: Path) -> None:
     )
     result = subprocess.run(
         [sys.executable, str(script)],
-        cwd=tmp_path,
-        env=environment,
+        cwd=folder,
+        env={**environment, **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -181,3 +199,133 @@ def test_example_runs(shown: Example, tmp_path: Path) -> None:
         timeout=TIMEOUT_SECONDS,
     )
     assert result.returncode == 0, f"{shown}\n{result.stdout}"
+
+
+@contextmanager
+def daemon(key_file: Path) -> Iterator[str]:
+    """A ppserver on the loopback, announced there; the value is its address."""
+    options = ["-p", "0", "-w", "2", "-i", "127.0.0.1", "-a", "--key-file", str(key_file)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ppnext.server", *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            greeting = process.stdout.readline()
+            listens = re.search(r"listens on (127\.0\.0\.1:\d+);", greeting)
+            assert listens, greeting
+            yield listens[1]
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    "shown", [it for it in all_examples() if not it.name.startswith("cluster-")], ids=str
+)
+def test_example_runs(shown: Example, tmp_path: Path) -> None:
+    run_example(shown, tmp_path)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    "shown", [it for it in all_examples() if it.name.startswith("cluster-")], ids=str
+)
+def test_example_runs_beside_a_ppserver(shown: Example, tmp_path: Path) -> None:
+    key_file = tmp_path / "keys"
+    keystore.create(key_file, "test")
+    with daemon(key_file) as address:
+        here = Example(shown.page, shown.line, shown.code.replace('"atlas"', f'"{address}"'))
+        run_example(here, tmp_path, PPNEXT_KEY_FILE=str(key_file), PPNEXT_INTERFACES="127.0.0.1")
+
+
+# What is listed.
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.rst").read_text(encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.rst")]
+    return {
+        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
+        for file in files
+        if "_build" not in file.parts
+    }
+
+
+def docs_tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "docs_tables", ROOT / "scripts" / "docs_tables.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_option_of_ppserver_is_documented_and_no_other() -> None:
+    text = subprocess.run(
+        [sys.executable, "-m", "ppnext.server", "--help"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    option = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+    defined = re.findall(r"^``-.*$", page("ppserver"), re.MULTILINE)
+    documented = {name for line in defined for name in option.findall(line)}
+    offered = {name for line in text.splitlines() for name in option.findall(line)}
+    assert documented - {"-s"} == offered
+
+
+def test_every_variable_is_documented_and_no_other() -> None:
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "ppnext").rglob("*.py")]
+    variable = re.compile(r"\bPPNEXT_[A-Z][A-Z_]*\b")
+    used = set(variable.findall("\n".join(sources)))
+    told = set(variable.findall(page("quickstart-cluster")))
+    assert told == used
+
+
+def test_tables_are_made_and_used() -> None:
+    tables = docs_tables().TABLES
+    asked_for = set(re.findall(r"^\.\. generated:: (\S+)$", "\n".join(pages().values()), re.M))
+    assert asked_for == set(tables)
+    assert all(make().strip() for make in tables.values())
+    for field in fields(Config):
+        assert f"``{field.name}``" in tables["config"]()
+
+
+def test_files_that_are_named_exist() -> None:
+    # Packages are named with a slash as well, but "ppnext/keys" is a user's file.
+    named = re.compile(r"(?<![\w./~-])(?:(?:docs|examples|scripts|tests)/[\w./-]*\w|ppnext/\S+?\.py)")
+    missing = [
+        f"{where}: {name}"
+        for where, text in pages().items()
+        for name in named.findall(text)
+        if not (ROOT / name).exists() and not name.startswith("docs/_build")
+    ]
+    assert missing == []
+
+
+def test_the_protocol_page_has_the_test_vector_of_the_code() -> None:
+    key = Key(bytes(range(16)), bytes(range(32)), "test")
+    certificate = b"test certificate DER"
+    client = ClientHandshake(key, b"\xaa" * 32, b"\x01" * 16, certificate)
+    server = ServerHandshake(lambda kid: key, b"\xbb" * 32, b"\x02" * 16, certificate, key)
+    client_proof = client.receive(server.receive(client.hello()))
+    server_proof = server.receive(client_proof)
+    text = page("internals/protocol")
+    assert f"ClientProof  {client_proof.hex()}" in text
+    assert f"ServerProof  {server_proof.hex()}" in text
+    assert f"ClientHello  {client.hello()[:8].hex()}" in text
+
+
+def test_internal_addresses_of_a_page_exist() -> None:
+    linked = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [name for name in linked if not (ROOT / name).exists()] == []

@@ -154,6 +154,8 @@ class Link:
         Raises:
             ProtocolError: the node may not say that, or not yet.
         """
+        if self._closed:
+            return  # its streams are still being closed; nobody knows the node any more
         message, payload = received
         if isinstance(message, Hello):
             self._on_hello(message)

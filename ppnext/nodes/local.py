@@ -153,10 +153,11 @@ class WorkerPool:
     def _on_message(self, worker: _Worker, received: Received) -> None:
         if worker.link.hello is None:
             self._failures = 0
-        worker.link.on_message(received)
         if self._restart and isinstance(received.message, Result) and not worker.leaving:
+            # Before the result is handed over: that would bring the worker its next job.
             worker.leaving = True
             self._owner.on_draining(worker.link)
+        worker.link.on_message(received)
 
     # The end of a worker.
 

@@ -11,7 +11,8 @@ import asyncio
 import secrets
 import socket
 import ssl
-from typing import NamedTuple
+from collections.abc import Coroutine
+from typing import NamedTuple, TypeVar
 
 from ppnext.errors import HandshakeError, NetworkError
 from ppnext.runtime.addresses import Address
@@ -19,7 +20,9 @@ from ppnext.runtime.tls import check_channel, client_context, peer_certificate
 from ppnext.wire.handshake import NONCE_SIZE, PRE_AUTH_SIZE, ClientHandshake
 from ppnext.wire.keys import Key
 
-__all__ = ["Dialled", "Impostor", "dial", "read_some", "shake_tls", "write_all"]
+__all__ = ["Dialled", "Impostor", "dial", "read_some", "shake_tls", "within", "write_all"]
+
+T = TypeVar("T")
 
 _DEADLINE = 15.0
 """Seconds from the first packet to the daemon's proof."""
@@ -42,22 +45,25 @@ class Dialled(NamedTuple):
     """Bytes that arrived after the handshake."""
 
 
-async def dial(address: Address, key: Key, client_id: bytes) -> Dialled:
+async def dial(
+    address: Address, key: Key, client_id: bytes, deadline: float = _DEADLINE
+) -> Dialled:
     """Connect to a daemon and authenticate both ends.
 
     Args:
         address: where it listens.
         key: the key both ends know.
         client_id: 16 bytes that name this process.
+        deadline: seconds from the first packet to the daemon's proof.
 
     Raises:
         NetworkError: it did not work; the message says how far it came and what to do.
         Impostor: the peer does not know the key.
     """
     try:
-        return await asyncio.wait_for(_dial(address, key, client_id), _DEADLINE)
+        return await within(deadline, _dial(address, key, client_id))
     except asyncio.TimeoutError:
-        raise NetworkError(f"{address} did not answer within {_DEADLINE:.0f} s") from None
+        raise NetworkError(f"{address} did not answer within {deadline:g} s") from None
     except OSError as error:
         if isinstance(error, NetworkError):
             raise
@@ -115,7 +121,7 @@ async def _connect(address: Address) -> socket.socket:
         sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)
         try:
-            await asyncio.wait_for(loop.sock_connect(sock, target), _CONNECT)
+            await within(_CONNECT, loop.sock_connect(sock, target))
         except (OSError, asyncio.TimeoutError) as error:
             sock.close()
             failure = error
@@ -129,6 +135,36 @@ async def _connect(address: Address) -> socket.socket:
     if isinstance(failure, ConnectionRefusedError):
         raise NetworkError(f"{address}: nothing listens there; is ppserver running?") from failure
     raise failure
+
+
+async def within(seconds: float, work: Coroutine[object, object, T]) -> T:
+    """Await ``work`` for so long at most.
+
+    Unlike ``asyncio.wait_for`` before Python 3.12, it does not swallow a cancellation from
+    outside that arrives in the turn in which something that is waited for is done.
+
+    Raises:
+        asyncio.TimeoutError: it took longer, and has been cancelled.
+    """
+    task = asyncio.current_task()
+    if task is None:
+        raise AssertionError("a coroutine runs outside of a task")
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if expired:
+            raise asyncio.TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
 
 
 async def shake_tls(channel: ssl.SSLSocket) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ppnext.errors import HandshakeError, ListenError
 from ppnext.runtime.addresses import Address
-from ppnext.runtime.dialling import read_some, shake_tls, write_all
+from ppnext.runtime.dialling import read_some, shake_tls, within, write_all
 from ppnext.runtime.tls import Identity, check_channel, server_context
 from ppnext.wire.admission import Admission, Offence
 from ppnext.wire.handshake import NONCE_SIZE, PRE_AUTH_SIZE, ServerHandshake
@@ -103,6 +103,8 @@ class Listener:
         lookup: finds an accepted key by its id.
         admission: the limits.
         on_client: called with each authenticated client.
+        deadline: seconds that a stranger has for everything.
+        tls_deadline: seconds of them for TLS.
     """
 
     def __init__(
@@ -114,6 +116,8 @@ class Listener:
         lookup: Callable[[bytes], Key | None],
         admission: Admission,
         on_client: Callable[[Admitted], None],
+        deadline: float = _DEADLINE,
+        tls_deadline: float = _TLS_DEADLINE,
     ) -> None:
         self._loop = loop
         self._sockets = sockets
@@ -123,6 +127,8 @@ class Listener:
         self._lookup = lookup
         self._admission = admission
         self._on_client = on_client
+        self._deadline = deadline
+        self._tls_deadline = tls_deadline
         # Stands in for a key that is not known, so that this costs the same time.
         self._dummy = Key(secrets.token_bytes(16), secrets.token_bytes(32), "dummy")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,6 +169,8 @@ class Listener:
         self._loop.remove_reader(listening.fileno())
 
         def resume() -> None:
+            if self._closed:
+                return
             self._loop.add_reader(listening.fileno(), self._accept, listening)
 
         self._resume = self._loop.call_later(_PAUSE, resume)
@@ -182,11 +190,11 @@ class Listener:
         stranger = _Stranger(sock)
         admitted: Admitted | None = None
         try:
-            handshake = await asyncio.wait_for(self._greet(stranger), _DEADLINE)
+            handshake = await within(self._deadline, self._greet(stranger))
             admitted = self._session(stranger.socket, peer, handshake)
         except (HandshakeError, OSError, asyncio.TimeoutError) as error:
             self._admission.penalise(peer, stranger.offence, self._loop.time())
-            self._note(peer, f"not authenticated: {error or 'it was too slow'}")
+            self._note(peer, f"not authenticated: {str(error) or 'it was too slow'}")
         finally:
             self._admission.release(peer)
             if admitted is None:
@@ -201,7 +209,7 @@ class Listener:
             stranger.socket, server_side=True, do_handshake_on_connect=False
         )
         stranger.socket = channel
-        await asyncio.wait_for(shake_tls(channel), _TLS_DEADLINE)
+        await within(self._tls_deadline, shake_tls(channel))
         check_channel(channel)
         nonce = secrets.token_bytes(NONCE_SIZE)
         handshake = ServerHandshake(

@@ -57,7 +57,11 @@ class LoopThread:
         self._calls.append((call, args))
         if not self._awake and not self._stopped:
             self._awake = True
-            self.loop.call_soon_threadsafe(self._make_calls)
+            try:
+                self.loop.call_soon_threadsafe(self._make_calls)
+            except RuntimeError:
+                if not self._stopped:  # else another thread has stopped the loop meanwhile
+                    raise
 
     def ask(self, call: Callable[[], T], timeout: float = 10.0) -> T:
         """Have the loop call ``call`` and return what it returns. Not from the loop's thread.
@@ -93,8 +97,9 @@ class LoopThread:
         """Cancel the tasks, stop the loop and wait for its thread."""
         if self._stopped:
             return
-        self.post(self._shut_down)
-        self._stopped = True
+        self._stopped = True  # first: nobody else wakes a loop that may be closed already
+        self._calls.append((self._shut_down, ()))
+        self.loop.call_soon_threadsafe(self._make_calls)
         if not self.is_current:  # it may be: where the garbage collector finds a server
             self._thread.join(timeout)
 
@@ -113,7 +118,12 @@ class LoopThread:
         calls = self._calls
         for _ in range(len(calls)):
             call, args = calls.popleft()
-            call(*args)
+            try:
+                call(*args)
+            except Exception as error:  # whatever it is, the calls behind it are still owed
+                self.loop.call_exception_handler(
+                    {"message": f"a call that was posted failed: {call!r}", "exception": error}
+                )
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -20,6 +20,9 @@ from ppnext.wire.messages import Bye, Message
 __all__ = ["Stream"]
 
 _READ = 1 << 18
+
+_PATIENCE = 5.0
+"""Seconds that ``finish`` leaves the other end to close after all has been sent."""
 _READS_PER_TURN = 8
 _REASON = 1000
 """Most characters of a reason in a Bye."""
@@ -56,6 +59,9 @@ class Stream:
         self._flush_scheduled = False
         self._writer_watched = False
         self._finishing = False
+        # Everything has been sent, and nothing that arrives is of interest any more.
+        self._finished = False
+        self._patience = _PATIENCE
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(self._descriptor, self._readable)
@@ -88,10 +94,18 @@ class Stream:
         self._flush()
         self.close()
 
-    def finish(self, reason: str) -> None:
-        """Send all that is queued and a Bye, however long it takes; then end."""
+    def finish(self, reason: str, patience: float = _PATIENCE) -> None:
+        """Send all that is queued and a Bye, however long it takes; then end.
+
+        What arrives after the Bye has been sent is ignored. The socket is closed when the other
+        end has closed its own, or ``patience`` seconds later: closing it while something is
+        unread would reset the connection, and what is still on its way would be lost.
+        """
+        if self._finishing or self._closed:
+            return
         self.connection.send(Bye(reason[:_REASON]))
         self._finishing = True
+        self._patience = patience
         self._flush_soon()
 
     def close(self) -> None:
@@ -117,12 +131,14 @@ class Stream:
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             except OSError as error:
-                self._end(_describe(error))
+                self._end(None if self._finished else _describe(error))
                 return
             if not data:
-                self._end(None if self.connection.receive_eof() else "the connection was cut")
+                done = self._finished or self.connection.receive_eof()
+                self._end(None if done else "the connection was cut")
                 return
-            self._received(data)
+            if not self._finished:
+                self._received(data)
             if len(data) < _READ and not isinstance(self._socket, ssl.SSLSocket):
                 return
         # There may be more, and TLS may already hold it where no reader would be told.
@@ -156,8 +172,8 @@ class Stream:
                     self._pending = self.connection.data_to_send(self._loop.time())
                     if not self._pending:
                         self._watch_writer(False)
-                        if self._finishing:
-                            self._end(None)
+                        if self._finishing and not self._finished:
+                            self._await_end()
                         return
                 self._write()
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
@@ -167,6 +183,14 @@ class Stream:
             self._watch_writer(False)
             self._readable()
             self._end(_describe(error))
+
+    def _await_end(self) -> None:
+        """All is sent: say so to the other end, and wait until it closes as well."""
+        self._finished = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._patience, self._end, None)
+        self._socket.shutdown(socket.SHUT_WR)  # from here on a TLS socket gives raw bytes
 
     def _write(self) -> None:
         data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)

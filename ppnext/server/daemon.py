@@ -180,6 +180,7 @@ class Daemon:
             Heartbeat(interval=min(5.0, silence / 4), dead=silence),
         )
         self._sessions.append(session)
+        session.begin()
         self._share_out()
 
     def on_demand(self, session: Session) -> None:

@@ -93,6 +93,7 @@ class Session:
         self._greeted = False
         self._draining = False
         self._closed = False
+        self._leaving = False
         self._cooling: asyncio.TimerHandle | None = None
         # The client's attempt number of each job that has not ended here.
         self._attempts: dict[int, int] = {}
@@ -106,10 +107,15 @@ class Session:
         )
         connection = Connection(loop.time(), heartbeat)
         self._stream = Stream(loop, client.socket, connection, self._on_message, self._on_end)
-        self._stream.send(hello)
-        self._stream.feed(client.leftover)
+        self._hello = hello
+        self._leftover = client.leftover
 
     # The daemon's side.
+
+    def begin(self) -> None:
+        """Greet the client and read what it has said so far; it may have left already."""
+        self._stream.send(self._hello)
+        self._stream.feed(self._leftover)
 
     @property
     def demand(self) -> int:
@@ -263,7 +269,8 @@ class Session:
         self._leave_if_drained()
 
     def _leave_if_drained(self) -> None:
-        if self._draining and not self._attempts:
+        if self._draining and not self._attempts and not self._leaving:
+            self._leaving = True
             # After the answers of this turn, which say what is handed back.
             self._loop.call_soon(self._finish)
 

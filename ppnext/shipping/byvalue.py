@@ -13,8 +13,8 @@ is rebuilt once per process, so that ``isinstance`` holds between a function and
 an instance that comes home is an instance of the very class that was sent out.
 
 Code travels as ``marshal`` data, which belongs to one minor version of Python; that version is
-written beside it and checked. What the C pickler refuses besides (an open file, a lock in a
-closure) is left to dill, with the same hook.
+written beside it and checked. What the C pickler refuses besides (an open file, a weak reference)
+is left to dill, with the same hook; only locks are refused, since a copy would guard nothing.
 
 The two-step form follows cloudpickle; dill's own by-value classes lose their identity, and a
 pickler in Python costs ten times as much.
@@ -22,6 +22,8 @@ pickler in Python costs ten times as much.
 
 from __future__ import annotations
 
+import _thread
+import abc
 import functools
 import importlib
 import io
@@ -30,9 +32,10 @@ import pickle
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, EnumMeta
 from typing import TypeAlias, cast
+from weakref import ref
 
 from ppnext.shipping import rebuild
 from ppnext.shipping.guards import Guards, referenced_names
@@ -147,7 +150,9 @@ class _Reducer:
         if "__orig_bases__" in attributes:
             # typing.Generic wants to see it while the class is made.
             namespace["__orig_bases__"] = attributes.pop("__orig_bases__")
-        args = (name, type(cls), cls.__name__, cls.__bases__, namespace)
+        if isinstance(cls, abc.ABCMeta):
+            attributes[rebuild.REGISTERED] = _registered(cls)
+        args = (name, type(cls), cls.__name__, _bases(cls), namespace)
         return rebuild.make_class, args, attributes, None, None, rebuild.fill_class
 
 
@@ -232,6 +237,19 @@ def _is_builtin_type(cls: type) -> bool:
 def _mangled(cls: type, slot: str) -> str:
     private = slot.startswith("__") and not slot.endswith("__")
     return f"_{cls.__name__.lstrip('_')}{slot}" if private else slot
+
+
+def _bases(cls: type) -> tuple[object, ...]:
+    if not typing.is_typeddict(cls):
+        return cls.__bases__
+    # Its metaclass takes no plain dictionary as a base, though it makes one.
+    return tuple(typing.TypedDict if base is dict else base for base in cls.__bases__)
+
+
+def _registered(cls: abc.ABCMeta) -> tuple[type, ...]:
+    """The classes that were registered with an abstract base class."""
+    registry: Iterable[ref[type]] = abc._get_dump(cls)[0]  # type: ignore[attr-defined]
+    return tuple(found for found in (entry() for entry in registry) if found is not None)
 
 
 def _cell_contents(cell: types.CellType) -> object:
@@ -340,8 +358,15 @@ def _reduce_type_variable(obj: object) -> Reduced:
     return rebuild.make_type_variable, (rebuild.name_of(obj), kind, args, options)
 
 
+def _refuse_lock(lock: object) -> Reduced:
+    # dill would send a copy: it guards nothing, and one that is held would stay held for ever.
+    raise TypeError("a lock guards the memory of one process and means nothing in another")
+
+
 _REDUCERS: dict[type, Callable[[object], Reduced]] = {
     types.CodeType: _reduce_code,
+    _thread.LockType: _refuse_lock,
+    _thread.RLock: _refuse_lock,
     types.CellType: lambda cell: (rebuild.make_cell, ()),
     types.ModuleType: lambda module: (importlib.import_module, (cast(type, module).__name__,)),
     types.MappingProxyType: lambda proxy: (

@@ -81,12 +81,20 @@ def encode_exception(error: BaseException, where: str, protocol: int) -> bytes:
         where: node, process and job, for the head of the traceback.
     """
     kind = type(error)
-    lines = format_exception(kind, error, _below_worker(error.__traceback__))
-    text = f"{where}\n{''.join(lines).rstrip()}"
+    text = f"{where}\n{_traceback(error)}"
     pickled = _pickled(error, protocol) if isinstance(error, Exception) else None
     exited = not isinstance(error, Exception)
     description = (f"{kind.__module__}.{kind.__qualname__}", _message(error), text, exited)
     return pickle.dumps((description, pickled), protocol)
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        lines = format_exception(type(error), error, _below_worker(error.__traceback__))
+    # An exception may answer with an error whatever it is asked; that it was raised is left.
+    except Exception as trouble:
+        return f"(its traceback cannot be shown: {trouble!r})"
+    return "".join(lines).rstrip()
 
 
 def _below_worker(traceback: TracebackType | None) -> TracebackType | None:

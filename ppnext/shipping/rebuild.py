@@ -12,6 +12,7 @@ import importlib
 import marshal
 import sys
 import types
+from abc import ABCMeta
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import EnumMeta
@@ -24,6 +25,7 @@ from ppnext.errors import RemoteError
 __all__ = [
     "EMPTY_CELL",
     "PYTHON",
+    "REGISTERED",
     "class_at_home",
     "fill_class",
     "fill_enum",
@@ -45,6 +47,9 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 EMPTY_CELL = "ppnext: this cell is empty"
 """Stands for the content of a closure's cell that has none yet."""
+
+REGISTERED = "ppnext: registered"
+"""Stands among the attributes of an abstract base class for what was registered with it."""
 
 received: WeakSet[type] = WeakSet()
 """Classes that were rebuilt in this process from what another one sent."""
@@ -130,7 +135,7 @@ def _without_greeting(bases: tuple[type, ...]) -> Iterator[None]:
     greeting = {
         cls: cls.__dict__[hook]
         for base in bases
-        for cls in base.__mro__
+        for cls in getattr(base, "__mro__", ())  # typing.TypedDict is no class
         if hook in cls.__dict__ and cls in received
     }
     for cls in greeting:
@@ -183,7 +188,10 @@ def fill_class(cls: type, attributes: dict[str, object]) -> None:
     if cls not in received:
         return
     for key, value in attributes.items():
-        setattr(cls, key, value)
+        if key != REGISTERED:
+            setattr(cls, key, value)
+    for registered in cast("tuple[type, ...]", attributes.get(REGISTERED, ())):
+        cast(ABCMeta, cls).register(registered)
 
 
 def fill_enum(cls: EnumMeta, state: tuple[dict[str, object], dict[str, dict[str, object]]]) -> None:

@@ -4,6 +4,8 @@ Two threads touch it. The main thread takes the next job and runs it. The other 
 the parent writes to the control channel: then it reads what lies on the jobs channel, gives back
 the jobs that are asked for and have not been started, and says which those are. So jobs that were
 sent ahead are not stuck behind a long one, and in normal service the thread costs nothing.
+It never reads while the main thread waits on the jobs channel, which would then sleep on although
+there is a job for it: it lets the main thread read first.
 
 The parent's end is seen here too: the worker then ends itself and whatever its jobs have started.
 """
@@ -14,7 +16,8 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
+from contextlib import suppress
+from threading import Condition, Lock
 from time import monotonic
 
 from ppnext.wire.connection import Connection, Received
@@ -47,6 +50,9 @@ class Inbox:
         self._lock = Lock()
         self._arrived: deque[Received] = deque()
         self._ended = False
+        # Whether the main thread is about to read, as soon as there is something; and that it has.
+        self._waiting = False
+        self._has_read = Condition(self._lock)
 
     # The main thread.
 
@@ -58,9 +64,8 @@ class Inbox:
                     return self._arrived.popleft()
                 if self._ended:
                     return None
-            _wait_readable(self._jobs, None)
-            with self._lock:
-                self._read()
+                self._waiting = True
+            self._wait()
 
     def wait_for_definition(self, digest: bytes) -> bytes | None:
         """Wait for the function of this content hash, leaving all other messages where they are."""
@@ -72,13 +77,20 @@ class Inbox:
                         return payload
                 if self._ended:
                     return None
-            _wait_readable(self._jobs, None)
-            with self._lock:
-                self._read()
+                self._waiting = True
+            self._wait()
 
     def send(self, message: Message, payload: bytes = b"") -> None:
         """Send a message to the parent; returns when the kernel has taken it."""
         _send(self._jobs, self._jobs_connection, message, payload)
+
+    def _wait(self) -> None:
+        """Wait until there is something to read, and read it."""
+        _wait_readable(self._jobs, None)
+        with self._lock:
+            self._waiting = False
+            self._read()
+            self._has_read.notify()
 
     # The watching thread.
 
@@ -88,13 +100,17 @@ class Inbox:
         Args:
             every: seconds after which ``tick`` is called, again and again.
         """
+        with suppress(ConnectionError):  # the parent went before it had its answer
+            self._answer(every, tick)
+        self._on_end()
+
+    def _answer(self, every: float | None, tick: Callable[[], None]) -> None:
         while True:
             if not _wait_readable(self._control, every):
                 tick()
                 continue
-            data = self._control.recv(_READ)
+            data = _receive(self._control)
             if not data:
-                self._on_end()
                 return
             for message, _ in self._control_connection.receive_data(data, monotonic()):
                 if isinstance(message, Retract):
@@ -103,7 +119,10 @@ class Inbox:
     def _give_back(self, asked: list[JobRef]) -> None:
         wanted = set(asked)
         with self._lock:
-            self._read()
+            while self._waiting and _wait_readable(self._jobs, 0):
+                self._has_read.wait()
+            if not self._waiting:
+                self._read()
             found = {
                 (message.job, message.attempt)
                 for message, _ in self._arrived
@@ -127,11 +146,19 @@ class Inbox:
         """Take what lies on the jobs channel, without waiting for more."""
         if self._ended or not _wait_readable(self._jobs, 0):
             return
-        data = self._jobs.recv(_READ)
+        data = _receive(self._jobs)
         if data:
             self._arrived.extend(self._jobs_connection.receive_data(data, monotonic()))
         else:
             self._ended = True
+
+
+def _receive(channel: socket.socket) -> bytes:
+    """Return what has arrived; nothing when the parent is gone."""
+    try:
+        return channel.recv(_READ)
+    except ConnectionError:
+        return b""  # it went without reading all that was sent to it
 
 
 def _send(channel: socket.socket, connection: Connection, message: Message, payload: bytes) -> None:

@@ -12,6 +12,7 @@ import os
 import platform
 import socket
 import sys
+from contextlib import suppress
 from threading import Thread
 from time import perf_counter
 
@@ -105,7 +106,8 @@ class Worker:
 
     def _describe(self, error: BaseException, job: Run) -> bytes:
         where = f"job {job.job}, attempt {job.attempt}, on {self._node}, process {self._pid}"
-        if isinstance(error, ResultNotShippable):
+        # Its type, not isinstance: that may ask the exception, which may answer with an error.
+        if issubclass(type(error), ResultNotShippable):
             error = error.with_traceback(None)
         return encode_exception(error, where, self._protocol)
 
@@ -128,5 +130,6 @@ def main(jobs: int, control: int, lifeline: int) -> None:
     Thread(
         target=inbox.watch, args=(_TRIM_EVERY, capture.trim), name="ppnext-watch", daemon=True
     ).start()
-    Worker(inbox, capture).run()
+    with suppress(ConnectionError):  # the parent went before it had its result
+        Worker(inbox, capture).run()
     die_with_group()

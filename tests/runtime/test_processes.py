@@ -150,29 +150,3 @@ def test_a_closed_socket_ends_the_worker(start: Callable[..., WorkerProcess]) ->
         wait_readable(pidfd)
         os.close(pidfd)
     assert not worker.is_running()
-
-
-def test_what_jobs_have_started_ends_with_the_worker(start: Callable[..., WorkerProcess]) -> None:
-    worker = start()
-    set_up(worker)
-    # Stands for what a job started: a process in the worker's group.
-    read, write = os.pipe()
-    child = os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"],
-        os.environ,
-        setpgroup=worker.pid,
-        file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)],
-    ) if _same_session(worker) else None
-    os.close(write)
-    if child is None:
-        os.close(read)
-        pytest.skip("a group of another session cannot be joined from here")
-    wait_readable(read)
-    os.close(read)
-    worker.end()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-
-
-def _same_session(worker: WorkerProcess) -> bool:
-    return os.getsid(worker.pid) == os.getsid(0)

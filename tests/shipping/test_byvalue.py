@@ -502,6 +502,60 @@ def test_namedtuples(far: Any, script: Script) -> None:
     assert type(result[3]) is it.Typed
 
 
+def test_typed_dictionaries_and_protocols(far: Any, script: Script) -> None:
+    it = script("""
+        from typing import Protocol, TypedDict, runtime_checkable
+        class Base(TypedDict):
+            a: int
+        class Row(Base, total=False):
+            b: str
+        @runtime_checkable
+        class Sized(Protocol):
+            def size(self) -> int: ...
+        class Box:
+            def size(self): return 3
+        def f(): return Row(a=1, b="x"), sorted(Row.__required_keys__), isinstance(Box(), Sized)
+    """)
+    assert far.call(it.f) == ({"a": 1, "b": "x"}, ["a"], True)
+
+
+def test_contexts_partial_methods_and_dispatching_methods(far: Any, script: Script) -> None:
+    it = script("""
+        import contextlib, functools
+        @contextlib.contextmanager
+        def doubled(x): yield 2 * x
+        @functools.total_ordering
+        class Version:
+            def __init__(self, n): self.n = n
+            def __eq__(self, other): return self.n == other.n
+            def __lt__(self, other): return self.n < other.n
+            add = functools.partialmethod(lambda self, a, b: (self.n, a, b), 1)
+            @functools.singledispatchmethod
+            def kind(self, x): return "thing"
+            @kind.register
+            def _(self, x: int): return "number"
+        def f():
+            with doubled(4) as eight:
+                version = Version(1)
+                return eight, version.add(2), version.kind(1), version.kind(""), version >= version
+    """)
+    assert far.call(it.f) == (8, (1, 1, 2), "number", "thing", True)
+
+
+def test_instances_with_a_state_of_their_own(far: Any, script: Script) -> None:
+    it = script("""
+        class Frozen:
+            __slots__ = ("x",)
+            def __init__(self, x): object.__setattr__(self, "x", x)
+            def __setattr__(self, *args): raise TypeError("frozen")
+            def __getstate__(self): return {"x": self.x}
+            def __setstate__(self, state): object.__setattr__(self, "x", state["x"])
+        def f(frozen): return Frozen(frozen.x + 1)
+    """)
+    back = far.call(it.f, it.Frozen(4))
+    assert (type(back), back.x) == (it.Frozen, 5)
+
+
 def test_abstract_base_classes(far: Any, script: Script) -> None:
     it = script("""
         import abc
@@ -689,14 +743,11 @@ def test_code_without_a_module_name(far: Any) -> None:
 # What the C pickler cannot do.
 
 
-def test_locks_in_closures_are_new_locks_over_there(far: Any) -> None:
-    lock = threading.Lock()
-
-    def f() -> bool:
-        with lock:
-            return lock.locked()
-
-    assert far.call(f) is True
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
+def test_a_lock_is_refused_because_a_copy_would_guard_nothing(make: Any) -> None:
+    lock = make()
+    with pytest.raises(TypeError, match="a lock guards the memory of one process"):
+        byvalue.dumps(lambda: lock, 5)
 
 
 def test_the_first_refusal_is_the_one_that_is_raised() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import threading
 from collections.abc import Iterator
@@ -165,6 +166,28 @@ def test_nothing_is_lost_however_jobs_are_asked_back(watched: Parent) -> None:
     watched.jobs.close()
     taker.join(20)
     assert sorted(started + back) == list(range(count))
+
+
+def test_a_job_that_the_watching_thread_has_read_is_started(watched: Parent) -> None:
+    # Asked for other jobs, that thread may read a job while the main thread waits for it.
+    started: queue.Queue[int | None] = queue.Queue()
+
+    def take() -> None:
+        while (received := watched.inbox.next()) is not None:
+            assert isinstance(received.message, Run)
+            started.put(received.message.job)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    try:
+        for job in range(3000):
+            watched.send(watched.control, Retract([(9999, 1)]))
+            watched.send(watched.jobs, Run(job, 1, DIGEST))
+            assert watched.receive(watched.control).message == Returned([], [(9999, 1)])
+            assert started.get(timeout=5) == job
+    finally:
+        watched.jobs.close()
+        taker.join(20)
 
 
 def test_other_messages_on_the_control_channel_are_passed_by(watched: Parent) -> None:

@@ -68,6 +68,7 @@ def test_it_has_no_descriptors_but_its_own(worker: Any) -> None:
     assert links[1] == links[2]
     assert "(deleted)" in links[1]
     kinds = sorted(link.partition(":")[0] for number, link in links.items() if number > 2)
+    # Jobs and control, the lifeline, the captured output.
     assert kinds == sorted(["socket", "socket", "pipe", links[1]])
 
 

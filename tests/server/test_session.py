@@ -1,0 +1,372 @@
+"""Session: what one authenticated client may do to a daemon, over a socket pair."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ppnext.runtime.listener import Admitted
+from ppnext.runtime.processes import worker_environment
+from ppnext.runtime.tls import client_context, ephemeral_certificate, server_context
+from ppnext.server.session import JOBS_LIMIT, Session
+from ppnext.shipping.calls import encode_call
+from ppnext.shipping.functions import FunctionShipper
+from ppnext.wire.connection import Connection, Heartbeat, Received
+from ppnext.wire.keys import new_key
+from ppnext.wire.messages import (
+    PROTOCOL,
+    Define,
+    Died,
+    Hello,
+    Message,
+    Need,
+    Offer,
+    Ping,
+    Result,
+    Retract,
+    Returned,
+    Run,
+)
+
+PATIENCE = 20.0
+IDENTITY = ephemeral_certificate()
+KEY = new_key(secrets.token_bytes(32), bytes(range(16)), "lab")
+OURS = Hello(PROTOCOL, "1", "3", "daemon", 1, 2)
+THEIRS = Hello(PROTOCOL, "1", "3", "client", 2, 0)
+DIGEST = bytes(32)
+
+
+class Desk:
+    """A daemon with one session: gives it what it asks for, and notes what it is told."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closes = 0
+
+    def on_demand(self, session: Session) -> None:
+        session.pool.resize(min(session.demand, self.workers))
+
+    def on_closed(self, session: Session) -> None:
+        self.closes += 1
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+class Client:
+    """The other end: blocking TLS, in threads so that the loop goes on."""
+
+    def __init__(self, sock: ssl.SSLSocket, desk: Desk, session: Session) -> None:
+        self.sock, self.desk, self.session = sock, desk, session
+        self.connection = Connection(0.0)
+        self.heard: list[Received] = []
+
+    async def say(self, *messages: Message | tuple[Message, bytes]) -> None:
+        for message in messages:
+            self.connection.send(*(message if isinstance(message, tuple) else (message,)))
+        while buffers := self.connection.data_to_send(0.0):
+            await asyncio.to_thread(self.sock.sendall, b"".join(buffers))
+
+    async def hear(self, kind: type[Message]) -> Received:
+        """The next message of a kind; all others are skipped."""
+        while True:
+            while self.heard:
+                received = self.heard.pop(0)
+                if isinstance(received.message, kind):
+                    return received
+            data = await asyncio.to_thread(self.sock.recv, 1 << 16)
+            assert data, f"the session ended: {self.connection.farewell}"
+            self.heard += self.connection.receive_data(data, 0.0)
+
+    async def ended(self) -> None:
+        await asyncio.wait_for(asyncio.shield(self.desk.closed), PATIENCE)
+
+
+def channel() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+    """A TLS connection on a socket pair: the client's end and the daemon's."""
+    here, there = socket.socketpair()
+    here.settimeout(PATIENCE)
+    server = server_context(IDENTITY).wrap_socket(
+        there, server_side=True, do_handshake_on_connect=False
+    )
+    there = server
+    server.setblocking(False)
+    client = client_context().wrap_socket(here, do_handshake_on_connect=False)
+    client.setblocking(False)
+    while True:
+        done = 0
+        for end in (client, server):
+            try:
+                end.do_handshake()
+                done += 1
+            except ssl.SSLWantReadError:
+                continue
+        if done == 2:
+            break
+    client.settimeout(PATIENCE)
+    return client, server
+
+
+def make(server: ssl.SSLSocket, desk: Desk, heartbeat: Heartbeat, restart: bool = False) -> Session:
+    admitted = Admitted(server, "127.0.0.1", KEY, b"c" * 16, b"s" * 16, b"")
+    return Session(
+        asyncio.get_running_loop(),
+        desk,
+        admitted,
+        OURS,
+        list(sys.path),
+        worker_environment(os.environ),
+        restart,
+        heartbeat,
+    )
+
+
+@asynccontextmanager
+async def meeting(
+    workers: int = 0, heartbeat: Heartbeat | None = None, restart: bool = False
+) -> AsyncIterator[Client]:
+    client, server = channel()
+    desk = Desk(workers)
+    session = make(server, desk, heartbeat or Heartbeat(), restart)
+    session.begin()
+    try:
+        yield Client(client, desk, session)
+    finally:
+        session.close("the test is over")
+        client.close()
+
+
+def run(work: Callable[[], object]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(work(), PATIENCE)  # type: ignore[arg-type]
+
+    asyncio.run(bounded())
+
+
+def job(number: int, digest: bytes = DIGEST, attempt: int = 1) -> Run:
+    return Run(number, attempt, digest)
+
+
+def shipped(function: Callable[..., object]) -> tuple[bytes, bytes]:
+    definition = FunctionShipper(5).ship(function, (), (), None)
+    return definition.digest, definition.payload
+
+
+def test_a_job_runs_and_comes_back() -> None:
+    async def main() -> None:
+        async with meeting(workers=1) as client:
+            digest, function = shipped(abs)
+            await client.say(THEIRS, job(7, digest, 3))
+            assert (await client.hear(Hello)).message == OURS
+            await client.hear(Need)
+            await client.say((Define(digest), function))
+            # Sent before its arguments would do as well: the worker asks again.
+            died = await client.hear(Result)
+            assert (died.message.job, died.message.attempt) == (7, 3)  # type: ignore[union-attr]
+            assert died.message.raised  # no arguments were sent
+            await client.say((job(8, digest), encode_call((-5,), {}, 5)))
+            result = (await client.hear(Result)).message
+            assert isinstance(result, Result)
+            assert (result.job, result.raised) == (8, False)
+            assert client.session.jobs_done == 2
+            assert client.session.demand == 0
+
+    run(main)
+
+
+def test_the_death_of_a_worker_is_told_and_not_retried_here() -> None:
+    async def main() -> None:
+        async with meeting(workers=1) as client:
+            digest, function = shipped(os._exit)
+            await client.say(
+                THEIRS, (Define(digest), function), (job(1, digest), encode_call((3,), {}, 5))
+            )
+            died = (await client.hear(Died)).message
+            assert isinstance(died, Died)
+            assert (died.job, died.attempt) == (1, 1)
+            assert "exited with status 3" in died.cause
+            # Attempt 2 is the client's decision.
+            await client.say((job(1, digest, 2), encode_call((4,), {}, 5)))
+            assert "status 4" in (await client.hear(Died)).message.cause  # type: ignore[union-attr]
+
+    run(main)
+
+
+def test_with_restart_every_job_has_a_process_of_its_own() -> None:
+    async def main() -> None:
+        async with meeting(workers=1, restart=True) as client:
+            digest, function = shipped(os.getpid)
+            calls = [(job(number, digest), encode_call((), {}, 5)) for number in range(3)]
+            await client.say(THEIRS, (Define(digest), function), *calls)
+            pids = {(await client.hear(Result)).payload for _ in range(3)}
+            assert len(pids) == 3
+
+    run(main)
+
+
+# What a client may not do. Each ends its session, says nothing to it, and harms nobody else.
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([job(1)], "Run before Hello"),
+        ([THEIRS, THEIRS], "Hello twice"),
+        ([THEIRS, job(1), job(1, attempt=2)], "job 1 twice"),
+        ([THEIRS, Result(1, 1, False, 0.0)], "said Result, which only we may"),
+        ([THEIRS, Offer(3)], "said Offer, which only we may"),
+        ([THEIRS, Need(DIGEST)], "said Need, which only we may"),
+        ([THEIRS, Returned([], [])], "said Returned, which only we may"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whoever_breaks_the_rules_is_thrown_out(
+    messages: list[Message], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def main() -> None:
+        async with meeting() as client:
+            await client.say(*messages)
+            await client.ended()
+            assert client.desk.closes == 1
+
+    run(main)
+    assert reason in caplog.text
+
+
+def test_too_many_jobs_end_the_session(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def main() -> None:
+        async with meeting() as client:
+            await client.say(THEIRS, *(job(number) for number in range(JOBS_LIMIT)))
+            await client.say(Ping(1))
+            while client.session.demand < JOBS_LIMIT:
+                await asyncio.sleep(0.001)  # until all have been read
+            await client.say(job(JOBS_LIMIT))
+            await client.ended()
+
+    run(main)
+    assert f"more than {JOBS_LIMIT} jobs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xff" * 64, b"\x12\x01\x00\x00" + b"\x00" * 4 + b"\xff" * 8, b"\x63" + b"\x00" * 15],
+    ids=["garbage", "huge length", "unknown kind"],
+)
+def test_garbage_ends_the_session(data: bytes) -> None:
+    async def main() -> None:
+        async with meeting() as client:
+            await client.say(THEIRS)
+            await asyncio.to_thread(client.sock.sendall, data)
+            await client.ended()
+
+    run(main)
+
+
+def test_a_silent_client_is_given_up() -> None:
+    async def main() -> None:
+        async with meeting(heartbeat=Heartbeat(interval=0.02, dead=0.1)) as client:
+            await client.ended()
+
+    run(main)
+
+
+# Taking back.
+
+
+def test_jobs_that_have_not_started_are_given_back() -> None:
+    async def main() -> None:
+        async with meeting(workers=0) as client:
+            await client.say(THEIRS, job(1), job(2), job(3))
+            # 2 twice, 3 of another attempt, 9 never heard of.
+            await client.say(Retract([(1, 1), (2, 1), (2, 1), (3, 2), (9, 1)]))
+            returned: list[tuple[int, int]] = []
+            kept: list[tuple[int, int]] = []
+            while len(returned) < 2 or len(kept) < 2:
+                answer = (await client.hear(Returned)).message
+                assert isinstance(answer, Returned)
+                returned += answer.jobs
+                kept += answer.kept
+            assert sorted(returned) == [(1, 1), (2, 1)]
+            assert sorted(set(kept) - {(2, 1)}) == [(3, 2), (9, 1)]
+            assert client.session.demand == 1
+
+    run(main)
+
+
+def test_draining_gives_back_what_waits_and_says_bye_once() -> None:
+    async def main() -> None:
+        async with meeting(workers=0) as client:
+            await client.say(THEIRS, job(1), job(2))
+            while client.session.demand < 2:
+                await asyncio.sleep(0.001)  # until both have been read
+            client.session.drain()
+            client.session.drain()
+            assert (await client.hear(Offer)).message == Offer(0)
+            answer = (await client.hear(Returned)).message
+            assert isinstance(answer, Returned)
+            assert sorted(answer.jobs) == [(1, 1), (2, 1)]
+            while data := await asyncio.to_thread(client.sock.recv, 4096):
+                client.connection.receive_data(data, 0.0)
+            assert client.connection.receive_eof()
+            assert client.connection.farewell == "the daemon is being shut down"
+            client.sock.close()
+            await client.ended()
+
+    run(main)
+
+
+def test_draining_an_idle_session_ends_it() -> None:
+    async def main() -> None:
+        async with meeting() as client:
+            await client.say(THEIRS)
+            client.session.drain()
+            while data := await asyncio.to_thread(client.sock.recv, 4096):
+                client.connection.receive_data(data, 0.0)
+            assert client.connection.receive_eof()
+            client.sock.close()
+            await client.ended()
+            assert client.desk.closes == 1
+
+    run(main)
+
+
+def test_closing_tells_the_client_why() -> None:
+    async def main() -> None:
+        async with meeting() as client:
+            client.session.close("its key is not accepted any more")
+            client.session.close("again")
+            while data := await asyncio.to_thread(client.sock.recv, 4096):
+                client.connection.receive_data(data, 0.0)
+            assert client.connection.farewell == "its key is not accepted any more"
+            assert client.desk.closes == 1
+
+    run(main)
+
+
+def test_a_client_that_has_left_already_is_told_of_after_it_was_known() -> None:
+    """Nothing is reported while the session is being made: nobody could know it yet."""
+
+    async def main() -> None:
+        client, server = channel()
+        desk = Desk(0)
+        client.close()
+        session = make(server, desk, Heartbeat())
+        assert desk.closes == 0
+        session.begin()
+        assert desk.closes == 1
+        session.close("again")
+        assert desk.closes == 1
+
+    run(main)
