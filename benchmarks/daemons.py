@@ -51,8 +51,10 @@ def start_ppft(python: Path, workers: int, folder: Path) -> Daemon:
         sock.bind((LOOPBACK, 0))
         port = sock.getsockname()[1]
     process = _start(
-        [str(python), "-m", "ppft.server", "-i", LOOPBACK, "-p", str(port), "-w", str(workers)]
-        + ["-s", secret, "-t", "60"]
+        [
+            *(str(python), "-m", "ppft.server", "-i", LOOPBACK, "-p", str(port)),
+            *("-w", str(workers), "-s", secret, "-t", "60"),
+        ]
     )
     deadline = time.monotonic() + START_SECONDS
     while not _listens(port):

@@ -1,16 +1,17 @@
 """The peers: each system through its usual interface.
 
 A peer is made, gives out ``submit`` (one job, returns a handle) and ``collect`` (the handle's
-result), and is closed. The systems are imported when they are made: each child has one only.
+result), and is closed. The systems are imported when they are made: each child has one only, and
+its start-up is not burdened with the others.
+
+Python's own pools start their workers by fork where that is the default: quick, and unsafe in
+programs with threads. ppnext always starts fresh interpreters, so a pool that does the same is
+measured as well.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import Pool
 from typing import Any, NamedTuple
 
 from benchmarks.jobs import nothing
@@ -50,6 +51,7 @@ PEERS = {
     "ppnext": Peer("ppnext", "local", "bench", "ppnext"),
     "executor": Peer("ProcessPoolExecutor", "local", "bench", None),
     "pool": Peer("multiprocessing.Pool", "local", "bench", None),
+    "pool-spawn": Peer("multiprocessing.Pool, spawn", "local", "bench", None),
     "ppft": Peer("ppft", "local", "bench-ppft", "ppft"),
     "ppnext-remote": Peer("ppnext, ppserver", "remote", "bench", "ppnext"),
     # 88 ms a job: more would only take longer.
@@ -70,6 +72,9 @@ def start(name: str, workers: int, access: Mapping[str, str]) -> Running:
 
 def version(name: str) -> str:
     """Return the version of a peer, in the environment that this process runs in."""
+    import importlib.metadata
+    import platform
+
     package = PEERS[name].package
     if package is None:
         return f"Python {platform.python_version()}"
@@ -91,6 +96,8 @@ def _ppnext_remote(workers: int, access: Mapping[str, str]) -> Running:
 
 
 def _executor(workers: int, access: Mapping[str, str]) -> Running:
+    from concurrent.futures import ProcessPoolExecutor
+
     executor = ProcessPoolExecutor(workers)
     return Running(
         lambda number: executor.submit(nothing, number),
@@ -99,8 +106,10 @@ def _executor(workers: int, access: Mapping[str, str]) -> Running:
     )
 
 
-def _pool(workers: int, access: Mapping[str, str]) -> Running:
-    pool = Pool(workers)
+def _pool(workers: int, access: Mapping[str, str], method: str | None = None) -> Running:
+    import multiprocessing
+
+    pool = multiprocessing.get_context(method).Pool(workers)
 
     def close() -> None:
         pool.close()
@@ -109,6 +118,10 @@ def _pool(workers: int, access: Mapping[str, str]) -> Running:
     return Running(
         lambda number: pool.apply_async(nothing, (number,)), lambda result: result.get(), close
     )
+
+
+def _pool_spawn(workers: int, access: Mapping[str, str]) -> Running:
+    return _pool(workers, access, "spawn")
 
 
 def _ppft(workers: int, access: Mapping[str, str]) -> Running:
@@ -133,6 +146,7 @@ _STARTERS: dict[str, Callable[[int, Mapping[str, str]], Running]] = {
     "ppnext": _ppnext,
     "executor": _executor,
     "pool": _pool,
+    "pool-spawn": _pool_spawn,
     "ppft": _ppft,
     "ppnext-remote": _ppnext_remote,
     "ppft-remote": _ppft_remote,

@@ -133,7 +133,12 @@ def _run_child(python: Path, orders: Mapping[str, object]) -> tuple[str, dict[st
         raise AssertionError("the child's streams are not piped")
     # What hangs is ended by this timer; reading then finds the end of the stream.
     hung = threading.Event()
-    timer = threading.Timer(CHILD_SECONDS, lambda: (hung.set(), end_tree(process)))
+
+    def give_up() -> None:
+        hung.set()
+        end_tree(process)
+
+    timer = threading.Timer(CHILD_SECONDS, give_up)
     timer.start()
     with _ended(process):
         try:

@@ -2,7 +2,8 @@
 
 The map of the house::
 
-    jobserver   Server and Template: what users call
+    jobserver   Server: what users call
+    template    a function with its settings, to be given arguments only
     job         Job: a Future that can be called
     client      the jobs that are out, and what becomes of them
     engine      the loop's owner of a scheduler: events in, actions carried out
@@ -27,8 +28,9 @@ from ppnext.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from ppnext.job import Job
-    from ppnext.jobserver import Server, Template
+    from ppnext.jobserver import Server
     from ppnext.stats import NodeStats
+    from ppnext.template import Template
 
 __all__ = ["Job", "NodeStats", "Server", "Template", "__version__", *_errors]
 
@@ -36,7 +38,7 @@ _HOME = {
     "Job": "ppnext.job",
     "NodeStats": "ppnext.stats",
     "Server": "ppnext.jobserver",
-    "Template": "ppnext.jobserver",
+    "Template": "ppnext.template",
 }
 
 

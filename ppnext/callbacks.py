@@ -57,6 +57,6 @@ class CallbackThread:
                 call(*args)
             # A user's callback may raise anything, and nobody waits for it: it is logged.
             except BaseException:
-                _log.exception("a job's callback %r raised", call)
+                _log.exception("%r raised", getattr(call, "__self__", call))
             if afterwards is not None:
                 afterwards()

@@ -34,6 +34,9 @@ _ERRORS = {
 }
 
 
+_FEW_WORDS = 120
+
+
 class _Out:
     """A job that has not ended, and what is to be done when it does."""
 
@@ -48,6 +51,15 @@ class _Out:
         self.job = job
         self.callback = callback
         self.callbackargs = callbackargs
+
+    def call_back(self) -> None:
+        """Hand the result to the user's callback."""
+        if self.callback is not None:
+            self.callback(*self.callbackargs, self.job.result())
+
+    def __repr__(self) -> str:
+        name = getattr(self.callback, "__qualname__", repr(self.callback))
+        return f"callback {name} of job {self.job.tid}"
 
 
 class Client:
@@ -122,9 +134,10 @@ class Client:
     def wait_for_nodes(self, number: int, timeout: float | None) -> bool:
         """Wait until this many nodes are connected, this machine being one if it has workers."""
         with self._changed:
-            return self._changed.wait_for(
+            self._changed.wait_for(
                 lambda: self._destroyed or len(self.active_nodes()) >= number, timeout
             )
+            return not self._destroyed and len(self.active_nodes()) >= number
 
     def active_nodes(self) -> dict[str, int]:
         """Return how many jobs each connected node runs at a time, by name."""
@@ -242,7 +255,7 @@ class Client:
             self._left(out.job.group)
         else:
             group = out.job.group
-            self._callbacks.post(_call_back, out, afterwards=lambda: self._left(group))
+            self._callbacks.post(out.call_back, afterwards=lambda: self._left(group))
 
     def job_ended(self, job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         self._fail(job, _ERRORS[cause](_explain(job, cause, mishaps)))
@@ -266,15 +279,13 @@ class Client:
         self._recount(link)
 
 
-def _call_back(out: _Out) -> None:
-    if out.callback is not None:
-        out.callback(*out.callbackargs, out.job.result())
-
-
 def _destroyed() -> DestroyedServerError:
     return DestroyedServerError("the job server was destroyed before the job had ended")
 
 
 def _explain(job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> str:
-    story = "; ".join(f"attempt {it.attempt} on {it.node}: {it.cause}" for it in mishaps)
-    return f"job {job} was given up: {cause.value} ({story})"
+    # The last one in full, those before it in a few words: they mostly are the same.
+    *earlier, last = mishaps
+    story = [f"attempt {it.attempt} on {it.node}: {it.cause[:_FEW_WORDS]}" for it in earlier]
+    story.append(f"attempt {last.attempt} on {last.node}: {last.cause}")
+    return f"job {job} was given up: {cause.value} ({'; '.join(story)})"

@@ -1,4 +1,4 @@
-"""The job server: ``Server`` and ``Template``, the Parallel Python interface.
+"""The job server: ``Server``, the Parallel Python interface.
 
 ``Server`` checks what it is told, pickles what it is given, and hands both to its ``Client``. It
 runs in the user's threads; everything behind it runs on one event loop in a thread of its own.
@@ -25,7 +25,7 @@ from ppnext.job import Job
 from ppnext.nodes.link import Call
 from ppnext.nodes.local import WorkerPool
 from ppnext.runtime.loop import LoopThread
-from ppnext.runtime.processes import worker_environment
+from ppnext.runtime.processes import check_platform, worker_environment
 from ppnext.sched.policy import Policy
 from ppnext.settings import AUTODETECT, Network, check_ncpus, check_proto, network_settings
 from ppnext.shipping.calls import encode_call
@@ -34,7 +34,7 @@ from ppnext.stats import NodeStats, format_stats
 from ppnext.version import VERSION
 from ppnext.wire.connection import PAYLOAD_LIMIT
 
-__all__ = ["Server", "Template"]
+__all__ = ["Server"]
 
 _HEARTBEAT_LIMIT = 30.0
 
@@ -85,6 +85,8 @@ class Server:
         self._ncpus = check_ncpus(ncpus)
         self._proto = check_proto(proto)
         silence = _check_timeout(socket_timeout)
+        if self._ncpus:
+            check_platform()
         network = network_settings(ppservers, interfaces)
         key = _key_for(network, secret, key_file)
         self._created = time.monotonic()
@@ -206,6 +208,8 @@ class Server:
 
         This machine is ``"local"``, others are ``"host:port"``.
         """
+        if self._destroyed:
+            return {}
         return {"local": self._ncpus, **self._client.active_nodes()}
 
     def wait_for_nodes(self, n: int, timeout: float | None = None) -> bool:
@@ -296,48 +300,6 @@ class Server:
         self._thread.spawn(remote.run())
 
 
-class Template:
-    """A function with the settings for ``submit``, to be given arguments only.
-
-    Args:
-        job_server: where jobs are submitted; the others are those of ``Server.submit``.
-    """
-
-    def __init__(
-        self,
-        job_server: Server,
-        func: Callable[..., Any],
-        depfuncs: tuple[Any, ...] = (),
-        modules: tuple[str, ...] = (),
-        callback: Callable[..., Any] | None = None,
-        callbackargs: tuple[Any, ...] = (),
-        group: str = "default",
-        globals: Mapping[str, Any] | None = None,  # Parallel Python's name
-    ) -> None:
-        self.job_server = job_server
-        self.func = func
-        self.depfuncs = depfuncs
-        self.modules = modules
-        self.callback = callback
-        self.callbackargs = callbackargs
-        self.group = group
-        self.globals = globals
-
-    def submit(self, *args: Any, **kwargs: Any) -> Job:
-        """Submit a job with these arguments for the function; see ``Server.submit``."""
-        return self.job_server.submit(
-            self.func,
-            args,
-            self.depfuncs,
-            self.modules,
-            self.callback,
-            self.callbackargs,
-            self.group,
-            self.globals,
-            kwargs=kwargs,
-        )
-
-
 @atexit.register
 def _destroy_all() -> None:
     for server in list(_servers):
@@ -370,6 +332,11 @@ def _check_size(what: str, payload: bytes) -> None:
         )
 
 
+def _not_a_tuple(name: str, value: object) -> str:
+    shown = f"{value!r:.60}"
+    return f"{name} must be a tuple, not {shown}; did you mean ({shown},)?"
+
+
 def _check_call(
     func: object,
     args: object,
@@ -385,9 +352,10 @@ def _check_call(
         raise TypeError(f"func must be a function, not {func!r}; it is called on the node")
     for name, value in (("args", args), ("depfuncs", depfuncs), ("callbackargs", callbackargs)):
         if not isinstance(value, tuple):
-            raise TypeError(f"{name} must be a tuple, not {value!r:.60}; did you mean ({name},)?")
+            raise TypeError(_not_a_tuple(name, value))
     if not isinstance(modules, tuple) or not all(isinstance(name, str) for name in modules):
-        raise TypeError(f"modules must be a tuple of strings, not {modules!r:.60}")
+        hint = f"; did you mean ({modules!r:.60},)?" if isinstance(modules, str) else ""
+        raise TypeError(f"modules must be a tuple of strings, not {modules!r:.60}{hint}")
     for function in depfuncs:  # type: ignore[attr-defined]  # a tuple, as was checked
         if not callable(function) or not hasattr(function, "__name__"):
             raise TypeError(f"depfuncs must be functions or classes, not {function!r:.60}")

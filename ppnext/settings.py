@@ -7,15 +7,21 @@ explicitly counts; then the environment; then the user's files.
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppnext.errors import ConfigError, KeyFileError
 from ppnext.runtime.addresses import Address, Wildcard, parse_servers, servers_from_text
 from ppnext.runtime.cpus import usable_cpus
 from ppnext.shipping.calls import HIGHEST_PROTOCOL
+
+if TYPE_CHECKING:
+    from ppnext.wire.keys import Key
 
 __all__ = ["AUTODETECT", "Network", "check_ncpus", "check_proto", "client_key", "network_settings"]
 
@@ -84,17 +90,31 @@ def network_settings(ppservers: Iterable[str], interfaces: Iterable[str] | str |
 
     Raises:
         AddressError: a name is malformed.
-        ConfigError: the servers file cannot be read.
-        TypeError: names are not strings in a tuple or list.
+        ConfigError: the servers file cannot be read, or an interface is no IP address.
+        TypeError: names or interfaces are not strings in a tuple or list.
     """
     servers, wildcards = parse_servers(ppservers)
     if not servers and not wildcards:
         servers, wildcards = parse_servers(_configured_servers())
     if interfaces is None:
         interfaces = os.environ.get("PPNEXT_INTERFACES", "").replace(",", " ").split() or None
-    if isinstance(interfaces, str):
-        interfaces = [interfaces]
-    return Network(servers, wildcards, None if interfaces is None else list(interfaces))
+    return Network(servers, wildcards, _check_interfaces(interfaces))
+
+
+def _check_interfaces(interfaces: object) -> list[str] | None:
+    if interfaces is None:
+        return None
+    wanted = [interfaces] if isinstance(interfaces, str) else interfaces
+    if not isinstance(wanted, (list, tuple)) or not all(isinstance(it, str) for it in wanted):
+        raise TypeError(f"interfaces must be a tuple of IP addresses, not {interfaces!r:.60}")
+    for address in wanted:
+        try:
+            ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            raise ConfigError(
+                f"an interface is named by its IP address, such as 192.168.1.5, not {address!r}"
+            ) from None
+    return list(wanted)
 
 
 def _configured_servers() -> list[str]:
@@ -113,7 +133,7 @@ def _configured_servers() -> list[str]:
     return servers_from_text(text, file)
 
 
-def client_key(secret: str | None, key_file: str | os.PathLike[str] | None) -> object:
+def client_key(secret: str | None, key_file: str | os.PathLike[str] | None) -> Key:
     """Return the key a client proves: that of ``secret``, of ``key_file``, or the user's own.
 
     Raises:
@@ -127,7 +147,7 @@ def client_key(secret: str | None, key_file: str | os.PathLike[str] | None) -> o
         if not isinstance(secret, str):
             raise TypeError(f"secret must be a string, not {type(secret).__name__}")
         keys, source = [parse_key_line(secret)], "secret="
-    elif key_file is None and (found := keystore.from_environ(os.environ)):
+    elif key_file is None and (found := _environment_keys()):
         keys, source = found, "PPNEXT_KEY"
     else:
         path = keystore.find_key_file(None if key_file is None else Path(key_file), os.environ)
@@ -141,3 +161,11 @@ def client_key(secret: str | None, key_file: str | os.PathLike[str] | None) -> o
     if not accepted:
         raise KeyFileError(f"all keys of {source} have expired; make one: `ppserver --new-key`")
     return accepted[0]
+
+
+@lru_cache(maxsize=1)
+def _environment_keys() -> list[Key] | None:
+    """The keys in ``PPNEXT_KEY``: read once, and taken out of the environment of children."""
+    from ppnext.runtime import keystore  # as above
+
+    return keystore.from_environ(os.environ)

@@ -63,7 +63,7 @@ def settings_table(cls: type) -> str:
     """Return the attributes of a dataclass with their defaults and meanings."""
     meaning = described(cls)
     rows = []
-    for field in fields(cls):  # type: ignore[arg-type]
+    for field in fields(cls):
         default = field.default
         shown = f"{default:g}" if isinstance(default, float) else repr(default)
         rows.append((f"``{field.name}``", f"``{shown}``", meaning[field.name]))
@@ -105,7 +105,7 @@ def message_fields() -> str:
         parts.append(f"**{kind}  {message.__name__}.** {text}\n")
         rows = [
             (f"``{field.name}``", type_name(field.type), "" if field.required else shown(field))
-            for field in info.fields  # type: ignore[union-attr]
+            for field in info.fields  # type: ignore[attr-defined]
         ]
         parts.append(list_table(("field", "type", "default"), rows))
     return "\n".join(parts)
@@ -165,7 +165,7 @@ def wire_limits() -> str:
 
 def message_order() -> str:
     """Which messages keep their order."""
-    in_order = connection._IN_ORDER  # nobody else asks, so it has no public name
+    in_order = connection.IN_ORDER  # nobody else asks, so it has no public name
     names = [f"``{message.__name__}``" for message in in_order]
     return f"{', '.join(names[:-1])} and {names[-1]} keep their order among each other.\n"
 

@@ -303,7 +303,9 @@ def test_tables_are_made_and_used() -> None:
 
 def test_files_that_are_named_exist() -> None:
     # Packages are named with a slash as well, but "ppnext/keys" is a user's file.
-    named = re.compile(r"(?<![\w./~-])(?:(?:docs|examples|scripts|tests)/[\w./-]*\w|ppnext/\S+?\.py)")
+    named = re.compile(
+        r"(?<![\w./~-])(?:(?:docs|examples|scripts|tests)/[\w./-]*\w|ppnext/\S+?\.py)"
+    )
     missing = [
         f"{where}: {name}"
         for where, text in pages().items()

@@ -15,6 +15,7 @@ from ppnext.runtime.streams import Stream
 from ppnext.sched.model import NodeId, NodeKind
 from ppnext.wire.connection import Received
 from ppnext.wire.messages import (
+    PROTOCOL,
     Define,
     Died,
     Hello,
@@ -27,7 +28,7 @@ from ppnext.wire.messages import (
     Run,
 )
 
-__all__ = ["Call", "Link", "Owner"]
+__all__ = ["Call", "Link", "Owner", "check_protocol"]
 
 
 class Call(NamedTuple):
@@ -65,6 +66,19 @@ class Owner(Protocol):
 
     def on_lost(self, link: Link, cause: str) -> None:
         """The node is gone; its link is closed."""
+
+
+def check_protocol(hello: Hello, name: str) -> None:
+    """Refuse an end that speaks another version of the protocol.
+
+    Raises:
+        ProtocolError: it does; the message names both versions.
+    """
+    if hello.protocol != PROTOCOL:
+        raise ProtocolError(
+            f"{name} (ppnext {hello.version}) speaks version {hello.protocol} of the protocol, "
+            f"this end version {PROTOCOL}; install the same version of ppnext on both"
+        )
 
 
 class Link:
@@ -180,6 +194,7 @@ class Link:
     def _on_hello(self, hello: Hello) -> None:
         if self.hello is not None:
             raise ProtocolError(f"{self.name} said Hello twice")
+        check_protocol(hello, self.name)
         self.hello = hello
         self.slots = hello.slots
         self._owner.on_joined(self)

@@ -160,7 +160,8 @@ class RemoteNodes:
         # The same trouble again and again is one line; a new one is a new line.
         if self.troubles.get(str(address)) != str(error):
             self.troubles[str(address)] = str(error)
-            _log.warning("%s is not used: %s", address, error)
+            named = str(address) in str(error)
+            _log.warning("%s", error if named else f"{address} is not used: {error}")
         self._changed.set()
 
     def _connect(self, address: Address, dialled: Dialled) -> None:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["WorkerProcess", "start_worker", "worker_environment"]
+__all__ = ["WorkerProcess", "check_platform", "start_worker", "worker_environment"]
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = (
@@ -28,6 +28,19 @@ _START = (
     "main(*map(int, sys.argv[2:]))"
 )
 _LAST_WORDS = 2000
+
+
+def check_platform() -> None:
+    """Refuse systems on which workers cannot be started.
+
+    Raises:
+        NotImplementedError: this is Windows.
+    """
+    if sys.platform == "win32":
+        raise NotImplementedError(
+            "ppnext cannot start worker processes on Windows yet; with ncpus=0 it can use "
+            "ppservers on other machines"
+        )
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -145,8 +158,6 @@ def start_worker(environment: Mapping[str, str]) -> WorkerProcess:
     Raises:
         OSError: there are no more processes or descriptors to be had.
     """
-    if sys.platform == "win32":
-        raise NotImplementedError("worker processes on Windows are not there yet")
     ours: list[socket.socket] = []
     theirs: list[socket.socket] = []
     pipe: tuple[int, ...] = ()

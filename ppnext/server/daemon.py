@@ -24,6 +24,7 @@ from ppnext.runtime.listener import Admitted, Listener
 from ppnext.runtime.tls import ephemeral_certificate
 from ppnext.sched.fairshare import offers, shares
 from ppnext.server.config import Config
+from ppnext.server.interfaces import is_loopback
 from ppnext.server.keyring import AcceptedKeys
 from ppnext.server.session import Session
 from ppnext.version import VERSION
@@ -260,6 +261,8 @@ class Daemon:
 
     async def _advertise(self) -> None:
         hosts = [address.host for address in self._addresses]
+        # Others would take a loopback address for their own; it is told only to this machine.
+        hosts = [host for host in hosts if not is_loopback(host)] or hosts
         try:
             self._advertiser = await advertise(
                 f"ppnext-{secrets.token_hex(4)}",

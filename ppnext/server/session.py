@@ -9,13 +9,14 @@ and where to try again, since it alone knows what happened to the job elsewhere.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Protocol
 
 from ppnext.engine import Engine
 from ppnext.errors import ProtocolError
-from ppnext.nodes.link import Call, Link
+from ppnext.nodes.link import Call, Link, check_protocol
 from ppnext.nodes.local import WorkerPool
 from ppnext.runtime.listener import Admitted
 from ppnext.runtime.streams import Stream
@@ -154,6 +155,8 @@ class Session:
         elif isinstance(message, Run):
             self._on_run(message, payload)
         elif isinstance(message, Define):
+            if hashlib.sha256(payload).digest() != message.digest:
+                raise ProtocolError("the client sent a function under a false content hash")
             self._engine.provide(message.digest, payload)
         elif isinstance(message, Retract):
             self._on_retract(message)
@@ -163,6 +166,7 @@ class Session:
     def _on_hello(self, hello: Hello) -> None:
         if self._greeted:
             raise ProtocolError("the client said Hello twice")
+        check_protocol(hello, "the client")
         self._greeted = True
         _log.info("client connected: %s, ppnext %s on %r", self.label, hello.version, hello.name)
 
@@ -175,6 +179,7 @@ class Session:
             self._answer(self._returned, (run.job, run.attempt))
             return
         self._attempts[run.job] = run.attempt
+        _log.debug("job %d accepted: %s", run.job, self.label)
         self._engine.submit(run.job, Call(run.function, payload, run.once))
         self._demand_changed()
 

@@ -42,14 +42,14 @@ from ppnext.wire.messages import (
     encode_control,
 )
 
-__all__ = ["PAYLOAD_LIMIT", "Connection", "Heartbeat", "Received"]
+__all__ = ["IN_ORDER", "PAYLOAD_LIMIT", "Connection", "Heartbeat", "Received"]
 
 PAYLOAD_LIMIT = 1 << 30
 """Most bytes of one payload, and of all payloads that are being put together, by default."""
 
 # Messages that keep their order among each other: a function before the jobs that call it, a job
 # before it is asked back, results before the last word. All others may overtake them.
-_IN_ORDER = (Define, Run, Retract, Result, Bye)
+IN_ORDER = (Define, Run, Retract, Result, Bye)
 
 _WITH_PAYLOAD = (Define, Run, Result)
 
@@ -206,7 +206,7 @@ class Connection:
             raise AssertionError(f"a {type(message).__name__} has no payload")
         if isinstance(message, Bye):
             self._said_bye = True
-        if not isinstance(message, _IN_ORDER):
+        if not isinstance(message, IN_ORDER):
             self._urgent.append(
                 encode_header(KINDS[type(message)], 0, len(control), 0, size) + control
             )
