@@ -69,6 +69,8 @@ def _ratio_cell(
 def values_table(samples: Samples, kind: str) -> str:
     """Return the table of the values themselves."""
     names = [name for name in samples if PEERS[name].kind == kind]
+    if not names:
+        return "Nothing was measured.\n"
     rows = [["", *(PEERS[name].name for name in names)]]
     for measure in MEASURES:
         cells = [

@@ -259,8 +259,8 @@ def report_speed(speed_up: float, serial: float, parallel: float, demo: bool) ->
     print(f"\nserial {serial:.1f} s, ppnext {parallel:.1f} s: {speed_up:.2f} times as fast")
     if demo:
         print(f"all three nodes share the {cores} core(s) of this machine, which is the limit")
-        if speed_up > cores:
-            print("this is above the limit: other programs slowed down the serial run")
+        if not 1 <= speed_up <= cores:
+            print("other programs kept the cores busy during one of the runs: try again later")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -27,6 +27,7 @@ class CallbackThread:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._lock = Lock()
         self._thread: Thread | None = None
+        self._stopped = False
 
     def post(
         self,
@@ -36,10 +37,12 @@ class CallbackThread:
     ) -> None:
         """Have ``call(*args)`` made, and then ``afterwards()``, whatever became of it."""
         with self._lock:
+            self._calls.put((call, args, afterwards))
+            if self._stopped:
+                self._calls.put(None)
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="ppnext-callbacks", daemon=True)
                 self._thread.start()
-        self._calls.put((call, args, afterwards))
 
     @property
     def is_current(self) -> bool:
@@ -47,11 +50,25 @@ class CallbackThread:
         return current_thread() is self._thread
 
     def stop(self) -> None:
-        """Let the thread end after the calls that were posted; does not wait for it."""
-        self._calls.put(None)
+        """Let the thread end after the calls that were posted; does not wait for it.
+
+        What is posted later is called as well; the thread then comes back for it.
+        """
+        with self._lock:
+            self._stopped = True
+            self._calls.put(None)
+
+    def _next(self) -> _Call | None:
+        """Return the next call; None when the thread is to end, and is forgotten already."""
+        while (item := self._calls.get()) is None:
+            with self._lock:
+                if self._calls.empty():
+                    self._thread = None
+                    return None
+        return item
 
     def _run(self) -> None:
-        while (item := self._calls.get()) is not None:
+        while (item := self._next()) is not None:
             call, args, afterwards = item
             try:
                 call(*args)

@@ -11,7 +11,6 @@ import ipaddress
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,9 @@ __all__ = ["AUTODETECT", "Network", "check_ncpus", "check_proto", "client_key", 
 AUTODETECT = "autodetect"
 
 _MANY = 4096
+
+# Keys that were in the environment when they were first needed.
+_taken: list[Key] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +165,10 @@ def client_key(secret: str | None, key_file: str | os.PathLike[str] | None) -> K
     return accepted[0]
 
 
-@lru_cache(maxsize=1)
-def _environment_keys() -> list[Key] | None:
-    """The keys in ``PPNEXT_KEY``: read once, and taken out of the environment of children."""
+def _environment_keys() -> list[Key]:
+    """The keys in ``PPNEXT_KEY``: taken out of the environment of children, and kept here."""
     from ppnext.runtime import keystore  # as above
 
-    return keystore.from_environ(os.environ)
+    if found := keystore.from_environ(os.environ):
+        _taken[:] = found
+    return _taken

@@ -60,7 +60,7 @@ rm -f "$stamp"
 
 echo "ppnext: installing ppnext${extras:+[$extras]} into $venv"
 # Left-overs of an earlier build would be packed again, deleted modules included.
-rm -rf build
+rm -rf build/lib* build/bdist*
 set -- --disable-pip-version-check install -qq
 if [ "$mode" = editable ]; then
     set -- "$@" --editable
@@ -69,5 +69,5 @@ if ! "$venv/bin/python" -m pip "$@" ".${extras:+[$extras]}"; then
     echo "ppnext: pip could not install ppnext and what it needs into $venv, see above" >&2
     exit 1
 fi
-rm -rf build
+rm -rf build/lib* build/bdist*
 fingerprint >"$stamp"

@@ -20,7 +20,7 @@ import pytest
 
 __all__ = ["no_process_left_at_the_end", "no_process_left_behind", "pytest_plugins"]
 
-pytest_plugins = ["tests.ppserver_fixture"]
+pytest_plugins = ["tests.ppserver_fixture", "tests.gate_fixture"]
 
 # The contract: nothing is left five seconds after the end of a client.
 GRACE_SECONDS = 5.0

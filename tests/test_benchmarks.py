@@ -52,6 +52,10 @@ def test_without_ppnext_there_are_no_ratios() -> None:
     assert ratios_table(SAMPLES, "remote", "ppnext-remote") == "Nothing to compare with.\n"
 
 
+def test_without_peers_there_are_no_values() -> None:
+    assert values_table({}, "remote") == "Nothing was measured.\n"
+
+
 def test_the_table_of_values() -> None:
     lines = values_table(SAMPLES, "local").splitlines()
     assert len(lines) == 2 + len(MEASURES)

@@ -63,6 +63,15 @@ def test_calls_posted_before_the_stop_are_made():
     assert done.wait(20)
 
 
+def test_calls_posted_after_the_stop_are_made_too():
+    callbacks = CallbackThread()
+    for _ in range(3):
+        callbacks.stop()
+        done = threading.Event()
+        callbacks.post(done.set)
+        assert done.wait(20)
+
+
 def test_no_thread_without_a_callback():
     before = threading.active_count()
     callbacks = CallbackThread()

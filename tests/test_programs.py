@@ -251,7 +251,7 @@ def test_a_script_whose_servers_come_from_the_environment(programs, ppserver):
 # How programs end.
 
 WAITING = """
-    import sys, time
+    import os, sys, time
     import ppnext
 
     servers = tuple(sys.argv[2:])
@@ -265,9 +265,17 @@ WAITING = """
         import subprocess
         subprocess.run(["sleep", "100"])
 
-    jobs = [server.submit(sleep), server.submit(child), server.submit(sleep)]
-    while server.submit(abs, (1,)) and not any(job.running() for job in jobs):
-        time.sleep(0.01)
+    def started():
+        # Opening waits until the program opens the other end.
+        with open(PIPE, "w") as file:
+            file.write("started")
+        time.sleep(100)
+
+    PIPE = os.path.abspath("started")
+    os.mkfifo(PIPE)
+    jobs = [server.submit(it) for it in (started, child, sleep, child)]
+    with open(PIPE) as file:
+        assert file.read(1)
     print("ready", flush=True)
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from ppnext.errors import ConfigError, KeyFileError
@@ -23,6 +25,7 @@ VARIABLES = (
 def _nothing_set(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("ppnext.settings._taken", [])
 
 
 def test_autodetect_is_what_may_be_used():
@@ -122,6 +125,19 @@ def test_the_environment_may_hold_the_key_itself(key_file, tmp_path, monkeypatch
     monkeypatch.setenv("PPNEXT_KEY", other.line())
     assert client_key(None, None) == other
     assert client_key(None, key_file) == keystore.load(key_file)[0]
+
+
+def test_a_key_in_the_environment_is_hidden_from_children_and_not_forgotten(
+    key_file, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PPNEXT_KEY_FILE", str(tmp_path / "none"))
+    with pytest.raises(KeyFileError):
+        client_key(None, None)
+    key = keystore.load(key_file)[0]
+    monkeypatch.setenv("PPNEXT_KEY", key.line())
+    for _ in range(2):
+        assert client_key(None, None) == key
+        assert "PPNEXT_KEY" not in os.environ
 
 
 def test_a_named_file_that_is_missing_is_never_passed_over(tmp_path, monkeypatch):

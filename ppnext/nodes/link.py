@@ -109,6 +109,8 @@ class Link:
         self.hello: Hello | None = None
         """What the node said of itself; None until it did."""
         self.slots = 0
+        self.held = 0
+        """Jobs that were sent there and have neither ended nor been given back."""
         self._owner = owner
         self._on_closed = on_closed
         self._jobs: Stream | None = None
@@ -134,6 +136,7 @@ class Link:
 
     def run(self, job: int, attempt: int, call: Call) -> None:
         """Send a job. The function it calls has been sent before."""
+        self.held += 1
         self._stream(self._jobs).send(Run(job, attempt, call.function, call.once), call.arguments)
 
     def retract(self, jobs: Iterable[JobRef]) -> None:
@@ -178,12 +181,15 @@ class Link:
         elif isinstance(message, Result):
             if message.output > len(payload):
                 raise ProtocolError(f"{self.name} sent a result that is shorter than its output")
+            self.held -= 1
             self._owner.on_result(self, message, payload)
         elif isinstance(message, Need):
             self._owner.on_need(self, message.digest)
         elif isinstance(message, Returned):
+            self.held -= len(message.jobs)
             self._owner.on_returned(self, message)
         elif isinstance(message, Died):
+            self.held -= 1
             self._owner.on_died(self, message)
         elif isinstance(message, Offer):
             self.slots = message.slots

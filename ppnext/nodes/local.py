@@ -18,7 +18,7 @@ from ppnext.runtime.processes import WorkerProcess, start_worker
 from ppnext.runtime.streams import Stream
 from ppnext.sched.model import NodeId, NodeKind
 from ppnext.wire.connection import Connection, Received
-from ppnext.wire.messages import Result, Setup
+from ppnext.wire.messages import Result, Returned, Setup
 
 __all__ = ["WorkerPool"]
 
@@ -94,15 +94,7 @@ class WorkerPool:
     def resize(self, wanted: int) -> None:
         """Have this many workers from now on."""
         self._wanted = wanted
-        staying = [worker for worker in self._workers.values() if not worker.leaving]
-        # Those that have not joined yet go first: they have no work.
-        staying.sort(key=lambda worker: worker.link.hello is not None)
-        for worker in staying[: max(0, len(staying) - wanted)]:
-            worker.leaving = True
-            if worker.link.hello is None:
-                worker.link.close("not needed")
-            else:
-                self._owner.on_draining(worker.link)
+        self._dismiss_idle()
         self._fill()
 
     def close(self) -> None:
@@ -113,11 +105,27 @@ class WorkerPool:
         for worker in list(self._workers.values()):
             worker.link.close("the server is gone")
 
+    @property
+    def _surplus(self) -> int:
+        """How many more workers stay than are wanted; negative if some are missing."""
+        return sum(not worker.leaving for worker in self._workers.values()) - self._wanted
+
+    def _dismiss_idle(self) -> None:
+        """Let surplus workers go that run nothing; of the others, those that are ready first."""
+        idle = [it for it in self._workers.values() if not it.leaving and it.link.held == 0]
+        # Those that have not joined yet go first.
+        idle.sort(key=lambda worker: worker.link.hello is not None)
+        for worker in idle[: max(0, self._surplus)]:
+            worker.leaving = True
+            if worker.link.hello is None:
+                worker.link.close("not needed")
+            else:
+                self._owner.on_draining(worker.link)
+
     def _fill(self) -> None:
-        staying = sum(not worker.leaving for worker in self._workers.values())
         if self._retry is not None and not self._retry.cancelled():
             return
-        for _ in range(self._wanted - staying):
+        for _ in range(-self._surplus):
             try:
                 self._start()
             except OSError as error:
@@ -153,11 +161,14 @@ class WorkerPool:
     def _on_message(self, worker: _Worker, received: Received) -> None:
         if worker.link.hello is None:
             self._failures = 0
-        if self._restart and isinstance(received.message, Result) and not worker.leaving:
+        surplus = self._restart or self._surplus > 0
+        if isinstance(received.message, Result) and surplus and not worker.leaving:
             # Before the result is handed over: that would bring the worker its next job.
             worker.leaving = True
             self._owner.on_draining(worker.link)
         worker.link.on_message(received)
+        if isinstance(received.message, Returned):
+            self._dismiss_idle()
 
     # The end of a worker.
 

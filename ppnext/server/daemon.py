@@ -139,7 +139,7 @@ class Daemon:
                 "%s: %d jobs done, %d here, %d workers",
                 session.label,
                 session.jobs_done,
-                session.demand,
+                session.jobs_here,
                 len(session.pool.processes),
             )
 
@@ -230,7 +230,9 @@ class Daemon:
 
     def _next_turn(self) -> None:
         self._turn_timer = None
-        self._turn += 1
+        # A slot whose job has yet to end before it can change hands is still in the old turn.
+        if all(len(it.pool.processes) <= it.pool.wanted for it in self._sessions):
+            self._turn += 1
         self._share_out()
 
     # The end.

@@ -46,6 +46,9 @@ JOBS_LIMIT = 10_000
 
 _BATCH = 1024
 
+_GRACE = 0.1
+"""Seconds that a client has to send the next job before the slot of the last one is given away."""
+
 _WARM = 60.0
 """Seconds that workers are kept when there are no jobs."""
 
@@ -95,6 +98,10 @@ class Session:
         self._draining = False
         self._closed = False
         self._leaving = False
+        # Slots that the client has used until now, or a moment ago.
+        self._used = 0
+        self._capacity = hello.slots
+        self._grace: asyncio.TimerHandle | None = None
         self._cooling: asyncio.TimerHandle | None = None
         # The client's attempt number of each job that has not ended here.
         self._attempts: dict[int, int] = {}
@@ -102,7 +109,9 @@ class Session:
         self._returned: list[JobRef] = []
         self._kept: list[JobRef] = []
         self._answer_scheduled = False
-        self._engine = Engine(self, Policy(poison_limit=1))
+        # A worker that ends after each job must not hold others that would have to be taken back.
+        policy = Policy(poison_limit=1, prefetch_limit=0) if restart else Policy(poison_limit=1)
+        self._engine = Engine(self, policy)
         self.pool = WorkerPool(
             loop, self._engine, self._engine.new_node, hello.name, path, 5, environment, restart
         )
@@ -120,7 +129,12 @@ class Session:
 
     @property
     def demand(self) -> int:
-        """How many slots the session could use now."""
+        """How many slots the session could use, now or in the moment that a next job takes."""
+        return max(len(self._attempts), self._used)
+
+    @property
+    def jobs_here(self) -> int:
+        """How many jobs of the client have not ended here."""
         return len(self._attempts)
 
     def offer(self, slots: int) -> None:
@@ -212,8 +226,9 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        if self._cooling is not None:
-            self._cooling.cancel()
+        for timer in (self._cooling, self._grace):
+            if timer is not None:
+                timer.cancel()
         self.pool.close()
         _log.info("client gone: %s: %s; %d jobs done", self.label, cause, self.jobs_done)
         self._owner.on_closed(self)
@@ -265,6 +280,7 @@ class Session:
         self._loop.call_soon(self._owner.on_demand, self)
 
     def _demand_changed(self) -> None:
+        self._note_use()
         self._owner.on_demand(self)
         if self._cooling is not None:
             self._cooling.cancel()
@@ -272,6 +288,23 @@ class Session:
         if not self._attempts:
             self._cooling = self._loop.call_later(_WARM, self.pool.resize, 0)
         self._leave_if_drained()
+
+    def _note_use(self) -> None:
+        """Keep slots for a moment after a job: with long jobs, the client sends the next one when
+        it has the result, and workers must not be exchanged in between."""
+        needed = min(len(self._attempts), self._capacity)
+        if needed >= self._used:
+            self._used = needed
+            if self._grace is not None:
+                self._grace.cancel()
+                self._grace = None
+        elif self._grace is None:
+            self._grace = self._loop.call_later(_GRACE, self._release_slots)
+
+    def _release_slots(self) -> None:
+        self._grace = None
+        self._used = min(len(self._attempts), self._capacity)
+        self._owner.on_demand(self)
 
     def _leave_if_drained(self) -> None:
         if self._draining and not self._attempts and not self._leaving:

@@ -127,6 +127,15 @@ def test_done_callbacks_of_futures_get_the_job(server):
     assert got == [job]
 
 
+def test_done_callbacks_added_after_the_servers_end_are_called(server):
+    done = threading.Event()
+    job = server.submit(abs, (-1,))
+    assert job() == 1
+    server.destroy()
+    job.add_done_callback(lambda it: done.set())
+    assert done.wait(20)
+
+
 def test_a_callback_that_destroys_the_server_does_not_hang(server):
     done = threading.Event()
     server.submit(abs, (-1,), callback=lambda result: (server.destroy(), done.set()))

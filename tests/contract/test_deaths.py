@@ -106,3 +106,32 @@ def test_a_worker_killed_from_outside_loses_nothing(server, gate):
     os.kill(pid, signal.SIGKILL)
     gate.release(8)
     assert [job() for job in jobs] == list(range(4))
+
+
+def test_a_dead_worker_is_noticed_although_a_child_of_its_job_lives(server):
+    def fork_and_die():
+        if os.fork() == 0:
+            signal.pause()
+        os._exit(5)
+
+    with pytest.raises(WorkerDied, match="exited with status 5"):
+        server.submit(fork_and_die, retry=False)()
+    assert server.submit(abs, (-1,))() == 1
+
+
+def test_a_job_that_closes_every_descriptor_is_blamed_for_it(server):
+    def close():
+        os.closerange(0, 256)
+
+    with pytest.raises(WorkerDied):
+        server.submit(close, retry=False)()
+    assert server.submit(abs, (-1,))() == 1
+
+
+def test_a_job_that_kills_its_process_group_kills_its_worker_only(server):
+    def kill():
+        os.killpg(0, signal.SIGKILL)
+
+    with pytest.raises(WorkerDied, match="was killed by SIGKILL"):
+        server.submit(kill, retry=False)()
+    assert server.submit(abs, (-1,))() == 1

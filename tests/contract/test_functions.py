@@ -47,12 +47,13 @@ class Colour(enum.Enum):
 
 
 Point = collections.namedtuple("Point", "x y")
+ORIGIN = Point(0, 0)
 
 
 @dataclasses.dataclass
 class Body:
     mass: float
-    at: Point = Point(0, 0)
+    at: Point = ORIGIN
 
     unit = "kg"
 

@@ -55,6 +55,12 @@ def test_two_thousand_tiny_jobs(server):
     assert server.wait(timeout=0)
 
 
+def test_many_threads_may_submit_at_the_same_time(server):
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        sums = threads.map(lambda start: sum(server.map(abs, range(start, start + 50))), range(8))
+    assert list(sums) == [sum(range(start, start + 50)) for start in range(8)]
+
+
 def test_five_megabytes_each_way(server):
     data = Random(1).randbytes(5_000_000)
     digest, back = server.submit(lambda it: (hashlib.sha256(it).digest(), it[::-1]), (data,))()

@@ -135,31 +135,55 @@ def test_more_clients_than_slots_all_make_progress(ppserver: PPServers, connect:
     assert [job.result(PATIENCE) for job in jobs] == [n for n in range(5) for _ in clients]
 
 
-def test_a_client_that_keeps_the_slot_has_to_share_it(
+def test_a_slot_is_shared_in_turns_and_not_job_by_job(
     ppserver: PPServers, connect: Connect, stage: Stage
 ) -> None:
+    """A client with long jobs sends the next one when it has the result of the last: in between
+    its worker stays its worker, and the turn of the others comes all the same."""
     daemon = ppserver.start(workers=1)
     greedy, other = connect(daemon), connect(daemon)
-    for _ in range(30):
+    for _ in range(40):
         greedy.submit(visit, (stage.port, "greedy"))
     visitor = stage.next()
     other.submit(visit, (stage.port, "other"))
-    seen = []
-    while "other" not in seen and len(seen) < 30:
-        seen.append(visitor.name)
-        # A job takes a while, so that there are turns to be taken.
-        assert not visitor.gone_within(0.1)
+    seen: list[tuple[str, int]] = []
+    while visitor.name != "other" and len(seen) < 40:
+        seen.append((visitor.name, visitor.pid))
+        assert not visitor.gone_within(0.1)  # a job that takes a while
         visitor.release()
         visitor = stage.next()
-        seen.append(visitor.name)
-    assert "other" in seen
+    assert visitor.name == "other"
+    assert len(set(seen)) == 1, "the worker was exchanged between two jobs"
+    visitor.release()
+    assert stage.next().name == "greedy"
+
+
+def test_the_worker_that_is_ready_first_makes_room(
+    ppserver: PPServers, connect: Connect, stage: Stage
+) -> None:
+    """Whichever job ends first, its slot goes to the newcomer: no slot waits for a long job."""
+    daemon = ppserver.start(workers=3)
+    first = connect(daemon)
+    for number in range(9):
+        first.submit(visit, (stage.port, f"first{number}"))
+    running = stage.many(3)
+    second, third = connect(daemon), connect(daemon)
+    second.submit(visit, (stage.port, "second"))
+    third.submit(visit, (stage.port, "third"))
+    assert stage.is_empty_for(0.2)
+    names = set()
+    for visitor in running[1:]:
+        visitor.release()
+        names.add(stage.next().name)
+    assert names == {"second", "third"}
 
 
 def test_letter_r_gives_every_job_a_process_of_its_own(
     ppserver: PPServers, connect: Connect
 ) -> None:
     client = connect(ppserver.start("-r", workers=1))
-    assert len({client.submit(os.getpid)() for _ in range(3)}) == 3
+    jobs = [client.submit(os.getpid) for _ in range(5)]
+    assert len({job() for job in jobs}) == 5
 
 
 # Draining.

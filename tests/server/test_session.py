@@ -177,7 +177,7 @@ def test_a_job_runs_and_comes_back() -> None:
             assert isinstance(result, Result)
             assert (result.job, result.raised) == (8, False)
             assert client.session.jobs_done == 2
-            assert client.session.demand == 0
+            assert client.session.jobs_here == 0
 
     run(main)
 
@@ -250,7 +250,7 @@ def test_too_many_jobs_end_the_session(caplog: pytest.LogCaptureFixture) -> None
         async with meeting() as client:
             await client.say(THEIRS, *(job(number) for number in range(JOBS_LIMIT)))
             await client.say(Ping(1))
-            while client.session.demand < JOBS_LIMIT:
+            while client.session.jobs_here < JOBS_LIMIT:
                 await asyncio.sleep(0.001)  # until all have been read
             await client.say(job(JOBS_LIMIT))
             await client.ended()
@@ -300,7 +300,7 @@ def test_jobs_that_have_not_started_are_given_back() -> None:
                 kept += answer.kept
             assert sorted(returned) == [(1, 1), (2, 1)]
             assert sorted(set(kept) - {(2, 1)}) == [(3, 2), (9, 1)]
-            assert client.session.demand == 1
+            assert client.session.jobs_here == 1
 
     run(main)
 
@@ -309,7 +309,7 @@ def test_draining_gives_back_what_waits_and_says_bye_once() -> None:
     async def main() -> None:
         async with meeting(workers=0) as client:
             await client.say(THEIRS, job(1), job(2))
-            while client.session.demand < 2:
+            while client.session.jobs_here < 2:
                 await asyncio.sleep(0.001)  # until both have been read
             client.session.drain()
             client.session.drain()

@@ -1,0 +1,221 @@
+"""The pool of worker processes, with real workers and an owner that takes notes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import signal
+import sys
+from itertools import count
+
+import psutil
+import pytest
+
+from ppnext.nodes.link import Call
+from ppnext.nodes.local import WorkerPool
+from ppnext.runtime.processes import worker_environment
+from ppnext.sched.model import NodeId
+from ppnext.shipping.functions import FunctionShipper
+
+PATIENCE = 20.0
+
+
+class Owner:
+    """Notes what it is told, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.links: list[object] = []
+        self._news = asyncio.Event()
+
+    def __getattr__(self, name):
+        def note(link, *rest):
+            if name == "on_joined":
+                self.links.append(link)
+            self.told.append((name, link, *rest))
+            self._news.set()
+
+        return note
+
+    async def wait_for(self, name, number=1):
+        """Return all events of this name, as soon as there are so many."""
+        while len(found := [event for event in self.told if event[0] == name]) < number:
+            self._news.clear()
+            await asyncio.wait_for(self._news.wait(), PATIENCE)
+        return found
+
+
+def on_stage(test, restart=False, environment=None):
+    """Run a test with a pool, and close the pool."""
+
+    async def run():
+        numbers = count(1)
+        owner = Owner()
+        pool = WorkerPool(
+            asyncio.get_running_loop(),
+            owner,
+            lambda: NodeId(next(numbers)),
+            "here",
+            list(sys.path),
+            5,
+            worker_environment(os.environ) if environment is None else environment,
+            restart,
+        )
+        try:
+            await test(pool, owner)
+        finally:
+            pool.close()
+            assert pool.processes == []
+
+    asyncio.run(run())
+
+
+def send(link, number, function, *args):
+    """Have a worker run a function."""
+    definition = FunctionShipper().ship(function)
+    link.define(definition.digest, definition.payload)
+    link.run(number, 1, Call(definition.digest, pickle.dumps((args,))))
+
+
+def test_workers_start_together_and_join():
+    async def test(pool, owner):
+        pool.resize(2)
+        assert len(pool.processes) == pool.wanted == 2
+        await owner.wait_for("on_joined", 2)
+        assert [link.name for link in owner.links] == ["here", "here"]
+        assert {link.hello.pid for link in owner.links} == set(pool.processes)
+
+    on_stage(test)
+
+
+def test_a_worker_that_dies_is_replaced_and_its_end_is_told():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        pid = pool.processes[0]
+        os.kill(pid, signal.SIGKILL)
+        [(_, link, cause)] = await owner.wait_for("on_lost")
+        assert link is owner.links[0]
+        assert cause == f"worker process {pid} was killed by SIGKILL"
+        await owner.wait_for("on_joined", 2)
+        assert pool.processes != [pid]
+
+    on_stage(test)
+
+
+def test_what_a_worker_said_before_it_died_is_heard_first():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        send(owner.links[0], 1, abs, -1)
+        send(owner.links[0], 2, os._exit, 5)
+        await owner.wait_for("on_lost")
+        assert [event[0] for event in owner.told][:3] == ["on_joined", "on_result", "on_lost"]
+
+    on_stage(test)
+
+
+def test_a_smaller_pool_asks_for_its_workers_back_and_then_lets_them_go():
+    async def test(pool, owner):
+        pool.resize(2)
+        await owner.wait_for("on_joined", 2)
+        pool.resize(1)
+        [(_, link)] = await owner.wait_for("on_draining")
+        assert len(pool.processes) == 2
+        leaving = psutil.Process(link.hello.pid)
+        link.close("not needed any more")
+        assert len(pool.processes) == 1 and not leaving.is_running()
+
+    on_stage(test)
+
+
+def test_workers_that_have_not_joined_go_first():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        first = pool.processes[0]
+        pool.resize(3)
+        pool.resize(1)
+        assert pool.processes == [first]
+        assert [event[0] for event in owner.told] == ["on_joined"]
+
+    on_stage(test)
+
+
+def test_with_restart_a_worker_leaves_before_its_result_can_bring_it_another_job():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        send(owner.links[0], 1, abs, -1)
+        await owner.wait_for("on_result")
+        assert [event[0] for event in owner.told] == ["on_joined", "on_draining", "on_result"]
+        owner.links[0].close("not needed any more")
+        await owner.wait_for("on_joined", 2)
+
+    on_stage(test, restart=True)
+
+
+class Logged(logging.Handler):
+    """Keeps what is logged, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: asyncio.Queue[str] = asyncio.Queue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.put_nowait(record.getMessage())
+
+
+@pytest.fixture
+def logged():
+    """What the pool logs, which is all that it tells of workers that do not start."""
+    handler = Logged()
+    logging.getLogger("ppnext.workers").addHandler(handler)
+    yield handler
+    logging.getLogger("ppnext.workers").removeHandler(handler)
+
+
+def test_a_worker_that_cannot_start_is_explained_and_tried_again_ever_later(logged):
+    messages = []
+
+    async def test(pool, owner):
+        pool.resize(1)
+        for _ in range(2):
+            messages.append(await asyncio.wait_for(logged.messages.get(), PATIENCE))
+        assert owner.told == []
+
+    on_stage(test, environment={"PYTHONHOME": "/nowhere"})
+    message = messages[0]
+    assert messages[1].endswith("trying again in 0.4 s")
+    assert message.startswith("a worker could not be started: worker process ")
+    assert "exited with status 1; its last words: " in message
+    assert "trying again in 0.2 s" in message
+
+
+def test_closing_ends_what_jobs_have_started():
+    def start():
+        import subprocess
+
+        return subprocess.Popen(["sleep", "100"]).pid
+
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        send(owner.links[0], 1, start)
+        [(_, _, result, payload)] = await owner.wait_for("on_result")
+        child = psutil.Process(pickle.loads(payload[result.output :]))
+        pool.close()
+        psutil.wait_procs([child], timeout=5)
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+    on_stage(test)
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_closing_a_pool_that_has_just_started(wanted):
+    async def test(pool, owner):
+        pool.resize(wanted)
+
+    on_stage(test)

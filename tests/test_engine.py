@@ -1,0 +1,305 @@
+"""The engine: what nodes report goes to the scheduler, what it decides goes to nodes and audience.
+
+Without processes and sockets: links and the audience take notes.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ppnext.engine import Engine
+from ppnext.nodes.link import Call
+from ppnext.sched.actions import Cause
+from ppnext.sched.model import NodeKind
+from ppnext.sched.policy import Policy
+from ppnext.wire.messages import Died, Result, Returned
+
+F = b"f" * 32
+G = b"g" * 32
+
+
+class FakeLink:
+    """Notes what it is asked for."""
+
+    def __init__(self, engine, slots=1, kind=NodeKind.WORKER, name="here", latency=0.001) -> None:
+        self.node = engine.new_node()
+        self.name, self.kind, self.slots, self.latency = name, kind, slots, latency
+        self.asked: list[tuple[object, ...]] = []
+
+    def knows(self, digest):
+        return any(it[:2] == ("define", digest) for it in self.asked)
+
+    def define(self, digest, payload):
+        self.asked.append(("define", digest, payload))
+
+    def run(self, job, attempt, call):
+        self.asked.append(("run", job, attempt, call.arguments))
+
+    def retract(self, jobs):
+        self.asked.append(("retract", tuple(jobs)))
+
+    def close(self, reason):
+        self.asked.append(("close", reason))
+
+    @property
+    def runs(self):
+        return [it[1] for it in self.asked if it[0] == "run"]
+
+
+class Audience:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.functions: dict[bytes, bytes] = {}
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.told.append((name, *arguments))
+
+    def need(self, digest):
+        self.told.append(("need", digest))
+        return self.functions.get(digest)
+
+    def of(self, name):
+        return [it[1:] for it in self.told if it[0] == name]
+
+
+@pytest.fixture
+def audience() -> Audience:
+    """Who is told."""
+    return Audience()
+
+
+@pytest.fixture
+def engine(audience) -> Engine:
+    """An engine without nodes."""
+    return Engine(audience)
+
+
+@pytest.fixture
+def link(engine) -> FakeLink:
+    """A worker that has joined."""
+    link = FakeLink(engine)
+    engine.on_joined(link)
+    return link
+
+
+def submit(engine, job, function=F, once=False):
+    engine.submit(job, Call(function, b"arguments %d" % job, once), b"code of " + function[:1])
+
+
+def result(job, attempt=1, raised=False):
+    return Result(job, attempt, raised, 0.1)
+
+
+def test_follow_one_job(engine, audience, link):
+    submit(engine, 1)
+    assert link.asked == [("define", F, b"code of f"), ("run", 1, 1, b"arguments 1")]
+    assert audience.of("job_started") == [(1, 1, link)]
+    assert engine.state_of(1).attempt == 1 and engine.unfinished == 1
+    engine.on_result(link, result(1), b"pickle")
+    assert audience.of("job_finished") == [(1, result(1), b"pickle", link)]
+    assert engine.state_of(1) is None and engine.unfinished == 0
+
+
+def test_a_function_is_sent_once_to_each_node(engine, link):
+    for job in (1, 2):
+        submit(engine, job)
+        engine.on_result(link, result(job), b"")
+    assert [it for it in link.asked if it[0] == "define"] == [("define", F, b"code of f")]
+    other = FakeLink(engine)
+    engine.on_joined(other)
+    submit(engine, 3)
+    assert ("define", F, b"code of f") in link.asked + other.asked
+
+
+def test_jobs_wait_for_a_node(engine, audience):
+    for job in range(3):
+        submit(engine, job)
+    assert (engine.waiting, engine.waiting_before(2)) == (3, 2)
+    link = FakeLink(engine, slots=2)
+    engine.on_joined(link)
+    assert link.runs == [0, 1] and engine.waiting == 1
+    engine.on_result(link, result(1), b"")
+    assert 2 in link.runs
+
+
+def test_a_node_that_has_forgotten_a_function_gets_it_again(engine, audience, link):
+    submit(engine, 1)
+    link.asked.clear()
+    engine.on_need(link, F)
+    assert link.asked == [("define", F, b"code of f")]
+    assert audience.of("need") == []
+
+
+def test_a_function_that_has_to_be_fetched_goes_to_all_who_wait(engine, audience):
+    links = [FakeLink(engine) for _ in range(2)]
+    for job, link in enumerate(links):
+        engine.on_joined(link)
+        engine.submit(job, Call(G, b"arguments"))
+    for link in links:
+        assert link.asked[-1][0] == "run"
+        engine.on_need(link, G)
+    assert audience.of("need")[0] == (G,)
+    engine.provide(G, b"code")
+    assert all(link.asked[-1] == ("define", G, b"code") for link in links)
+
+
+def test_a_fetched_function_does_not_go_to_a_node_that_is_gone(engine, link):
+    engine.submit(1, Call(G, b"arguments"))
+    engine.on_need(link, G)
+    engine.on_lost(link, "killed")
+    link.asked.clear()
+    engine.provide(G, b"code")
+    assert link.asked == []
+
+
+def test_a_lost_worker_is_blamed_and_its_job_runs_again(engine, audience, link):
+    submit(engine, 1)
+    other = FakeLink(engine)
+    engine.on_joined(other)
+    engine.on_lost(link, "killed")
+    assert audience.of("job_lost") == [(link,)]
+    assert audience.of("node_gone") == [(link, "killed")]
+    assert other.asked[-1] == ("run", 1, 2, b"arguments 1")
+    assert engine.rescheduled == 1
+    [mishap] = engine.state_of(1).mishaps
+    assert (mishap.node, mishap.cause, mishap.blamed) == ("here", "killed", True)
+
+
+def test_a_poisoned_job_ends_with_its_story(engine, audience):
+    submit(engine, 1)
+    for _ in range(3):
+        link = FakeLink(engine)
+        engine.on_joined(link)
+        engine.on_lost(link, "killed")
+    [(job, cause, mishaps)] = audience.of("job_ended")
+    assert (job, cause, len(mishaps)) == (1, Cause.POISONED, 3)
+    assert engine.state_of(1) is None
+
+
+def test_a_job_that_may_run_only_once_ends_with_its_node(engine, audience):
+    link = FakeLink(engine, kind=NodeKind.DAEMON)
+    engine.on_joined(link)
+    submit(engine, 1, once=True)
+    engine.on_lost(link, "cut off")
+    [(job, cause, _)] = audience.of("job_ended")
+    assert (job, cause) == (1, Cause.NODE_LOST)
+
+
+def test_a_death_behind_a_daemon_is_told_and_the_job_runs_again(engine, audience):
+    link = FakeLink(engine, slots=2, kind=NodeKind.DAEMON)
+    engine.on_joined(link)
+    submit(engine, 1)
+    engine.on_died(link, Died(1, 1, "killed"))
+    assert audience.of("job_lost") == [(link,)]
+    assert link.asked[-1] == ("run", 1, 2, b"arguments 1")
+
+
+@pytest.mark.parametrize("late", [result(1, 1), result(1, 3), result(99)])
+def test_results_of_other_attempts_are_dropped(engine, audience, link, late):
+    submit(engine, 1)
+    other = FakeLink(engine)
+    engine.on_joined(other)
+    engine.on_lost(link, "killed")
+    engine.on_result(other, late, b"late")
+    assert audience.of("job_finished") == []
+    engine.on_result(other, result(1, 2), b"wanted")
+    assert audience.of("job_finished") == [(1, result(1, 2), b"wanted", other)]
+
+
+def test_a_result_that_comes_twice_counts_once(engine, audience, link):
+    submit(engine, 1)
+    for _ in range(2):
+        engine.on_result(link, result(1), b"")
+    assert len(audience.of("job_finished")) == 1
+
+
+def test_a_cancelled_job_that_waits_is_forgotten(engine, audience):
+    submit(engine, 1)
+    engine.cancel(1)
+    assert engine.unfinished == 0
+    link = FakeLink(engine)
+    engine.on_joined(link)
+    assert link.runs == []
+
+
+def test_nobody_hears_of_a_job_that_was_cancelled_while_it_ran(engine, audience, link):
+    submit(engine, 1)
+    engine.cancel(1)
+    assert ("retract", ((1, 1),)) in link.asked
+    engine.on_returned(link, Returned([], [(1, 1)]))
+    engine.on_result(link, result(1), b"")
+    assert audience.of("job_finished") == [] and engine.unfinished == 0
+    submit(engine, 2)
+    assert link.runs == [1, 2]
+
+
+def test_jobs_are_withdrawn_or_kept_and_each_is_answered(engine, audience, link):
+    for job in (1, 2):
+        submit(engine, job)
+    engine.withdraw([1, 2, 99])
+    engine.on_returned(link, Returned([], [(1, 1)]))
+    assert sorted(audience.of("job_withdrawn")) == [(1, False), (2, True), (99, False)]
+    assert engine.state_of(2) is None and engine.state_of(1) is not None
+
+
+def test_a_draining_node_is_let_go_when_it_is_empty(engine, audience, link):
+    submit(engine, 1)
+    engine.on_draining(link)
+    assert engine.links
+    submit(engine, 2)
+    engine.on_result(link, result(1), b"")
+    assert link.asked[-1] == ("close", "not needed any more")
+    assert audience.of("node_gone") == [(link, None)]
+    assert engine.links == {} and link.runs == [1] and engine.waiting == 1
+
+
+def test_a_node_that_grows_gets_more_at_once(engine, audience):
+    link = FakeLink(engine, slots=1, kind=NodeKind.DAEMON)
+    engine.on_joined(link)
+    for job in range(3):
+        submit(engine, job)
+    link.slots = 3
+    engine.on_resized(link)
+    assert link.runs == [0, 1, 2]
+    assert audience.of("node_resized") == [(link,)]
+
+
+def test_what_a_lost_node_still_reports_is_of_no_interest(engine, audience, link):
+    engine.on_lost(link, "killed")
+    audience.told.clear()
+    engine.on_lost(link, "again")
+    engine.on_resized(link)
+    engine.on_draining(link)
+    assert audience.told == []
+
+
+def test_a_job_submitted_by_the_audience_while_it_is_told_is_run(audience):
+    class Eager(Audience):
+        def job_finished(self, job, *rest):
+            if job < 3:
+                submit(engine, job + 1)
+
+    engine = Engine(Eager())
+    link = FakeLink(engine)
+    engine.on_joined(link)
+    submit(engine, 1)
+    for job in (1, 2, 3):
+        engine.on_result(link, result(job), b"")
+    assert link.runs == [1, 2, 3] and engine.unfinished == 0
+
+
+def test_functions_that_nobody_calls_are_kept_for_a_while_and_not_for_ever(audience):
+    engine = Engine(audience, Policy())
+    link = FakeLink(engine)
+    engine.on_joined(link)
+    digests = [number.to_bytes(32, "big") for number in range(400)]
+    for job, digest in enumerate(digests):
+        submit(engine, job, digest)
+        engine.on_result(link, result(job), b"")
+    link.asked.clear()
+    for digest in (digests[0], digests[-1]):
+        engine.on_need(link, digest)
+    assert [it[1] for it in link.asked] == [digests[-1]]
+    assert audience.of("need") == [(digests[0],)]
