@@ -266,8 +266,8 @@ class Client:
     def job_withdrawn(self, job: int, withdrawn: bool) -> None:
         raise AssertionError("a client withdraws no jobs")
 
-    def need(self, digest: bytes) -> bytes | None:
-        return None  # the engine keeps every function for as long as a job calls it
+    def need(self, digest: bytes) -> None:
+        """Of no job: the engine keeps every function for as long as a job calls it."""
 
     def node_joined(self, link: Link) -> None:
         self._recount(link)

@@ -34,7 +34,10 @@ from ppnext.wire.messages import Died, Result, Returned
 __all__ = ["Audience", "Engine"]
 
 _KEPT = 256
-"""Functions that are kept although no job calls them."""
+"""Most functions that are kept although no job calls them."""
+
+_KEPT_BYTES = 64 << 20
+"""Most bytes of functions above which those go that no job calls."""
 
 
 class Audience(Protocol):
@@ -55,8 +58,8 @@ class Audience(Protocol):
     def job_withdrawn(self, job: int, withdrawn: bool) -> None:
         """The answer to ``withdraw``: the job is given back unstarted, or it stays."""
 
-    def need(self, digest: bytes) -> bytes | None:
-        """Return a function that the engine does not have, or None and ``provide`` it later."""
+    def need(self, digest: bytes) -> None:
+        """The engine does not have a function; it is to be fetched and given to ``provide``."""
 
     def node_joined(self, link: Link) -> None:
         """A node can take jobs."""
@@ -86,6 +89,7 @@ class Engine:
         # Functions by content hash, with the number of jobs here that call them; a function
         # that no job calls stays until _KEPT newer ones do not need it either.
         self._functions: dict[bytes, bytes] = {}
+        self._functions_size = 0
         self._users: dict[bytes, int] = {}
         # Nodes that wait for a function which has to be fetched first.
         self._missing: dict[bytes, list[NodeId]] = {}
@@ -108,14 +112,16 @@ class Engine:
         """
         self._calls[job] = call
         self._users[call.function] = self._users.get(call.function, 0) + 1
-        if function is not None:
+        if function is not None and call.function not in self._functions:
             self.provide(call.function, function)
         self._scheduler.on_submit(JobId(job), call.once)
         self._act()
 
     def provide(self, digest: bytes, payload: bytes) -> None:
         """Keep a function; nodes that wait for it get it now."""
+        self._functions_size += len(payload) - len(self._functions.pop(digest, b""))
         self._functions[digest] = payload
+        self._trim_functions(digest)
         for node in self._missing.pop(digest, ()):
             if node in self.links:
                 self.links[node].define(digest, payload)
@@ -161,12 +167,12 @@ class Engine:
         self._act()
 
     def on_need(self, link: Link, digest: bytes) -> None:
-        payload = self._functions.get(digest) or self._audience.need(digest)
-        if payload is None:
-            self._missing.setdefault(digest, []).append(link.node)
-        else:
-            self._functions[digest] = payload
+        payload = self._functions.get(digest)
+        if payload is not None:
             link.define(digest, payload)
+        else:
+            self._missing.setdefault(digest, []).append(link.node)
+            self._audience.need(digest)
 
     def on_resized(self, link: Link) -> None:
         if link.node in self.links:
@@ -244,15 +250,28 @@ class Engine:
             self._users[call.function] = users
         else:
             del self._users[call.function]
-            self._trim_functions()
+            self._trim_functions(b"")
 
-    def _trim_functions(self) -> None:
-        """Drop the oldest functions that no job calls, beyond those that are likely to return."""
+    def _trim_functions(self, newest: bytes) -> None:
+        """Drop the oldest functions that no job calls, beyond those that are likely to return.
+
+        The newest stays in any case: the job that calls it comes next.
+        """
+        if len(self._functions) <= _KEPT and self._functions_size <= _KEPT_BYTES:
+            return
         for digest in list(self._functions):
-            if len(self._functions) <= _KEPT:
+            if digest not in self._users and digest != newest:
+                self._functions_size -= len(self._functions.pop(digest))
+            if len(self._functions) <= _KEPT and self._functions_size <= _KEPT_BYTES:
                 return
-            if digest not in self._users:
-                del self._functions[digest]
+
+    def clear(self) -> None:
+        """Forget all jobs and functions, once nobody wants any of them."""
+        self._calls.clear()
+        self._users.clear()
+        self._functions.clear()
+        self._functions_size = 0
+        self._missing.clear()
 
     # Questions.
 

@@ -51,14 +51,12 @@ class Audience:
 
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
-        self.functions: dict[bytes, bytes] = {}
 
     def __getattr__(self, name):
         return lambda *arguments: self.told.append((name, *arguments))
 
     def need(self, digest):
         self.told.append(("need", digest))
-        return self.functions.get(digest)
 
     def of(self, name):
         return [it[1:] for it in self.told if it[0] == name]
@@ -303,3 +301,16 @@ def test_functions_that_nobody_calls_are_kept_for_a_while_and_not_for_ever(audie
         engine.on_need(link, digest)
     assert [it[1] for it in link.asked] == [digests[-1]]
     assert audience.of("need") == [(digests[0],)]
+
+
+def test_functions_that_no_job_calls_are_bounded_in_bytes(engine):
+    for number in range(100):
+        engine.provide(number.to_bytes(32, "big"), bytes(1 << 20))
+    assert sum(map(len, engine._functions.values())) <= 65 << 20
+    assert (99).to_bytes(32, "big") in engine._functions
+
+
+def test_a_cleared_engine_holds_nothing(engine):
+    submit(engine, 1)
+    engine.clear()
+    assert not engine._functions and not engine._calls

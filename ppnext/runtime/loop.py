@@ -67,9 +67,12 @@ class LoopThread:
         """Have the loop call ``call`` and return what it returns. Not from the loop's thread.
 
         Raises:
+            RuntimeError: the loop has been stopped.
             TimeoutError: the loop did not answer in ``timeout`` seconds.
             Exception: whatever ``call`` raises.
         """
+        if self._stopped:
+            raise RuntimeError("the event loop has been stopped")
         answer: Future[T] = Future()
 
         def make_call() -> None:

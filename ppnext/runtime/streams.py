@@ -73,7 +73,12 @@ class Stream:
         return self._closed
 
     def send(self, message: Message, payload: bytes | memoryview = b"") -> None:
-        """Queue a message; it leaves at the end of this turn of the loop, or when there is room."""
+        """Queue a message; it leaves at the end of this turn of the loop, or when there is room.
+
+        After ``finish`` it is dropped: nothing may follow the Bye.
+        """
+        if self._finishing:
+            return
         self.connection.send(message, payload)
         self._flush_soon()
 
@@ -90,7 +95,8 @@ class Stream:
         """Send what is queued and a Bye as far as the socket takes them now, and close."""
         if self._closed:
             return
-        self.connection.send(Bye(reason[:_REASON]))
+        if not self._finishing:
+            self.connection.send(Bye(reason[:_REASON]))
         self._flush()
         self.close()
 

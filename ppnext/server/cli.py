@@ -143,10 +143,11 @@ def _serve(config: Config) -> int:
     keys, source = _accepted_keys(config)
     environment = worker_environment(os.environ)
     sockets = listen(hosts, config.port)
-    pid_file = _write_pid_file(config)
+    pid_file = None
     loop = new_loop()
     try:
         daemon = Daemon(loop, config, sockets, keys, environment)
+        pid_file = _write_pid_file(config)
         addresses = [Address(*sock.getsockname()[:2]) for sock in sockets]
         print(_greeting(config, addresses, keys, source), flush=True)
         loop.run_until_complete(daemon.run())

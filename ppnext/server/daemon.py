@@ -87,10 +87,11 @@ class Daemon:
         self._advertising: asyncio.Task[None] | None = None
         self._draining = False
         self._ended = asyncio.Event()
+        # Before anybody can read that the daemon is there, and tell it to go again.
+        self._watch_signals()
 
     async def run(self) -> None:
         """Serve until told to stop and the last session has ended."""
-        self._watch_signals()
         self._look_at_keys()
         self._nobody_is_here()
         if self._config.announce:

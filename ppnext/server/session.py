@@ -230,6 +230,7 @@ class Session:
             if timer is not None:
                 timer.cancel()
         self.pool.close()
+        self._engine.clear()
         _log.info("client gone: %s: %s; %d jobs done", self.label, cause, self.jobs_done)
         self._owner.on_closed(self)
 
@@ -265,9 +266,8 @@ class Session:
         if withdrawn:
             self._demand_changed()
 
-    def need(self, digest: bytes) -> bytes | None:
+    def need(self, digest: bytes) -> None:
         self._stream.send(Need(digest))
-        return None
 
     def node_joined(self, link: Link) -> None:
         """The pool has grown as it was told to."""

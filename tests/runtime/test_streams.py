@@ -337,6 +337,35 @@ def test_finish_twice_says_bye_once(pair: Pair) -> None:
     asyncio.run(main())
 
 
+def test_after_finish_nothing_is_said_behind_the_bye(pair: Pair) -> None:
+    payload = bytes(3 << 20)
+
+    async def main() -> None:
+        left, right = End(pair[0]), End(pair[1])
+        left.stream.send(RESULT, payload)
+        left.stream.finish("that is all")
+        left.stream.send(Offer(1))
+        assert (await right.next()).payload == payload
+        left.stream.send(Offer(2))
+        assert await right.end() is None
+        assert right.received.empty()
+        assert await left.end() is None
+
+    asyncio.run(main())
+
+
+def test_say_bye_after_finish_closes_and_says_no_second_bye(pair: Pair) -> None:
+    async def main() -> None:
+        left, right = End(pair[0]), End(pair[1])
+        left.stream.finish("that is all")
+        left.stream.say_bye("now")
+        assert await right.end() is None
+        assert right.connection.farewell == "that is all"
+        assert left.ends == 0
+
+    asyncio.run(main())
+
+
 def test_finish_does_not_wait_for_ever_for_the_other_end(pair: Pair) -> None:
     async def main() -> None:
         left = End(pair[0])

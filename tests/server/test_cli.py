@@ -27,11 +27,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run(tmp_path: Path) -> Run:
     """Run the command to its end, in a home directory of its own."""
 
-    def run(*args: str, **extra: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        *args: str, env: dict[str, str] | None = None, given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PPNEXT_")}
         environment |= {"HOME": str(tmp_path), "PYTHONPATH": ROOT}
         environment.pop("XDG_CONFIG_HOME", None)
-        environment |= extra.pop("env", {})  # type: ignore[arg-type]
+        environment |= env or {}
         return subprocess.run(
             [sys.executable, "-m", "ppnext.server", *args],
             capture_output=True,
@@ -39,7 +41,7 @@ def run(tmp_path: Path) -> Run:
             timeout=30,
             check=False,
             env=environment,
-            **{"stdin": subprocess.DEVNULL, **extra},  # type: ignore[arg-type]
+            input=given,
         )
 
     return run
@@ -151,7 +153,7 @@ def test_the_life_of_a_key(run: Run, tmp_path: Path) -> None:
     revoked = run("--revoke", short)
     assert revoked.returncode == 0
     assert [it.name for it in keystore.load(path)] == ["home"]
-    imported = run("--import-key", stdin=None, input=exported.stdout)
+    imported = run("--import-key", given=exported.stdout)
     assert imported.returncode == 0, imported.stderr
     assert keystore.load(path)[-1] == key
     for told in (made, second, revoked, imported):
@@ -167,7 +169,7 @@ def test_a_key_that_is_not_there(run: Run, key_file: Path) -> None:
 
 
 def test_an_imported_line_that_is_no_key(run: Run, tmp_path: Path) -> None:
-    result = run("--import-key", stdin=None, input="hunter2-hunter2\n")
+    result = run("--import-key", given="hunter2-hunter2\n")
     assert "ppserver --new-key" in complaint(result)
     assert "hunter2" not in result.stderr
     assert not (tmp_path / ".config" / "ppnext" / "keys").exists()
@@ -255,6 +257,16 @@ def test_letter_capital_p_is_the_pid_file(ppserver: PPServers, tmp_path: Path) -
     assert path.read_text() == f"{daemon.pid}\n"
     assert daemon.stop() == 0
     assert not path.exists()
+
+
+def test_a_signal_in_the_moment_of_the_greeting_is_a_proper_end(
+    ppserver: PPServers, tmp_path: Path
+) -> None:
+    for number in range(5):
+        path = tmp_path / f"pid{number}"
+        daemon = ppserver.start("-P", str(path))
+        assert daemon.stop() == 0
+        assert not path.exists()
 
 
 def test_letter_t_ends_an_idle_daemon(ppserver: PPServers) -> None:

@@ -169,9 +169,10 @@ def test_a_job_runs_and_comes_back() -> None:
             await client.hear(Need)
             await client.say((Define(digest), function))
             # Sent before its arguments would do as well: the worker asks again.
-            died = await client.hear(Result)
-            assert (died.message.job, died.message.attempt) == (7, 3)  # type: ignore[union-attr]
-            assert died.message.raised  # no arguments were sent
+            failed = (await client.hear(Result)).message
+            assert isinstance(failed, Result)
+            assert (failed.job, failed.attempt) == (7, 3)
+            assert failed.raised  # no arguments were sent
             await client.say((job(8, digest), encode_call((-5,), {}, 5)))
             result = (await client.hear(Result)).message
             assert isinstance(result, Result)
