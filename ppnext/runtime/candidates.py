@@ -9,7 +9,8 @@ Discovery is a hint and never an authority, because anybody on the network can f
 * An address is dialled only if ``vicinity`` finds it near enough.
 * A withdrawn announcement stops new dials. It never touches a connection.
 * Failures are remembered per address and port, since an attacker has names for free. The
-  first costs 30 s, each further one twice as much, up to 10 min.
+  first costs 30 s, each further one twice as much, up to 10 min. Only where a daemon has proved
+  itself before does a new name mean that it has started again, and shortens the wait to 5 s.
 * At most 256 announced addresses are kept. Those never connected give way first: addresses
   that failed before those never tried, then those announced longest ago.
 * Dials start at most 10 a second, with at most 16 in flight. Hosts with fewer failed or
@@ -51,6 +52,8 @@ _NAMED_BACKOFF = (1.0, 60.0)
 # A connection that held this long was a good one: its loss starts a fresh backoff.
 _STEADY_SECONDS = 30.0
 _REDIAL_SECONDS = 1.0
+# How soon after a failure a new name counts for an address where a daemon has been before.
+_NEWS_SECONDS = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +64,7 @@ class _Candidate:
     in_flight: bool = False
     failures: int = 0
     not_before: float = 0.0
+    news_from: float = 0.0  # when an announcement under a new name counts
     daemon_id: bytes | None = None  # the daemon proved to be there, connected through here or not
     connected_at: float | None = None
     ever_connected: bool = False
@@ -84,6 +88,13 @@ class _Candidate:
         delay = min(most, first * 2.0 ** min(self.failures, 20))
         self.failures += 1
         self.not_before = now + (delay if penalty is None else penalty)
+        self.news_from = now + _NEWS_SECONDS if penalty is None else self.not_before
+
+    def announce(self, name: str, now: float) -> None:
+        """Note a name; a new one says that the daemon which was there has started again."""
+        if name not in self.names and self.ever_connected:
+            self.not_before = min(self.not_before, max(now, self.news_from))
+        self.names.add(name)
 
 
 class Candidates:
@@ -304,7 +315,7 @@ class Candidates:
             if not self._make_room():
                 return
             candidate = _Candidate(address, not_before=now)
-        candidate.names.add(name)
+        candidate.announce(name, now)
         self._candidates[address] = candidate  # at the end: announced last
 
     def _make_room(self) -> bool:

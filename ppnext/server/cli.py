@@ -112,7 +112,7 @@ def _config(options: argparse.Namespace) -> Config:
     ):  # fmt: skip
         given.pop(name, None)
     config = Config() if file is None else merge(Config(), read_file(file), file)
-    return merge(config, given, "ppserver")
+    return merge(config, given, "command line")
 
 
 def _use_keytools(options: argparse.Namespace, config: Config) -> str | None:

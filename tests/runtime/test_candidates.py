@@ -357,3 +357,30 @@ def test_reports_about_strangers_do_no_harm() -> None:
     assert candidates.connected(NEAR, A, 0.0)
     candidates.lost(NEAR, 100.0)
     assert len(candidates) == 0
+
+
+def test_a_daemon_that_starts_again_does_not_wait_out_the_failures_of_its_absence() -> None:
+    candidates = Candidates()
+    announce(candidates, NEAR, 0.0, "first")
+    assert candidates.due(0.0) == [NEAR]
+    assert candidates.connected(NEAR, A, 0.0)
+    candidates.lost(NEAR, 1000.0)
+    assert candidates.due(1001.0) == [NEAR]
+    candidates.failed(NEAR, 1001.0)
+    announce(candidates, NEAR, 1002.0, "first")
+    assert candidates.next_due(1002.0) == 1031.0
+    announce(candidates, NEAR, 1002.0, "second")
+    assert candidates.due(1005.9) == []
+    assert candidates.due(1006.0) == [NEAR]
+
+
+def test_new_names_do_not_excuse_an_impostor() -> None:
+    candidates = Candidates()
+    announce(candidates, NEAR, 0.0, "first")
+    assert candidates.due(0.0) == [NEAR]
+    assert candidates.connected(NEAR, A, 0.0)
+    candidates.lost(NEAR, 1000.0)
+    assert candidates.due(1001.0) == [NEAR]
+    candidates.failed(NEAR, 1001.0, UNTRUSTED_PENALTY)
+    announce(candidates, NEAR, 1010.0, "second")
+    assert candidates.next_due(1010.0) == 1001.0 + UNTRUSTED_PENALTY
