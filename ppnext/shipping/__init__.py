@@ -8,6 +8,7 @@ opaque bytes to everybody else.
 * ``guards``     has anything changed that a shipped function was made of?
 * ``functions``  a function and what it needs, as bytes with a content hash
 * ``calls``      arguments on their way out
+* ``loading``    functions and arguments where they have arrived
 * ``outcomes``   results and exceptions on their way back
 * ``culprits``   which part of an object cannot be pickled
 """

@@ -39,8 +39,9 @@ from weakref import ref
 
 from ppnext.shipping import rebuild
 from ppnext.shipping.guards import Guards, referenced_names
+from ppnext.shipping.rebuild import is_importable
 
-__all__ = ["ByValuePickler", "dumps", "dumps_home", "is_importable"]
+__all__ = ["ByValuePickler", "dumps", "dumps_home"]
 
 Reduced: TypeAlias = tuple[object, ...] | str
 """What a reduce function returns to pickle."""
@@ -59,19 +60,6 @@ _MARSHAL_VERSION = 2
 """Later ones write references by reference count, so the same code is other bytes each time."""
 
 _ENUM_MEMBER_INTERNALS = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
-
-
-def is_importable(obj: object) -> bool:
-    """Return whether the other side can get a function or class by importing its module."""
-    module_name = getattr(obj, "__module__", None)
-    if module_name is None or module_name == "__main__":
-        return False
-    found: object = sys.modules.get(module_name)
-    if found is None:
-        return False
-    for part in str(getattr(obj, "__qualname__", "")).split("."):
-        found = getattr(found, part, None)
-    return found is obj
 
 
 class _Reducer:

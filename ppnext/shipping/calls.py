@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from typing import cast
 
 from ppnext.errors import NotShippable
 from ppnext.shipping import byvalue
 from ppnext.shipping.culprits import find_culprit
 
-__all__ = ["HIGHEST_PROTOCOL", "decode_call", "encode_call"]
+__all__ = ["HIGHEST_PROTOCOL", "encode_call"]
 
 HIGHEST_PROTOCOL = pickle.HIGHEST_PROTOCOL
 """The newest pickle protocol that this Python writes."""
@@ -49,13 +48,3 @@ def _culprit(args: tuple[object, ...], kwargs: Mapping[str, object], protocol: i
         except Exception:
             return f"{name}: {find_culprit(value, protocol)}"
     return "they cannot be pickled together"
-
-
-def decode_call(payload: bytes) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Return positional and keyword arguments of a call.
-
-    Raises:
-        Exception: whatever loading the objects raises.
-    """
-    args, *rest = pickle.loads(payload)
-    return cast("tuple[object, ...]", args), cast("dict[str, object]", rest[0] if rest else {})

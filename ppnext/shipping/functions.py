@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import pickle
-import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -23,9 +21,7 @@ from ppnext.shipping import byvalue
 from ppnext.shipping.culprits import find_culprit
 from ppnext.shipping.guards import Guards
 
-__all__ = ["Definition", "FunctionShipper", "load_definition", "unwrap_call"]
-
-_MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
+__all__ = ["Definition", "FunctionShipper", "unwrap_call"]
 
 
 class Definition(NamedTuple):
@@ -158,45 +154,3 @@ _NAMESPACE_KINDS = (types.FunctionType, type, types.ModuleType)
 
 def _name_of(dependency: object) -> str:
     return cast(str, dependency.__name__)  # type: ignore[attr-defined]
-
-
-def load_definition(payload: bytes) -> Callable[..., object]:
-    """Rebuild a function in a worker, with its namespace and its modules.
-
-    Raises:
-        ImportError: a module it relies on cannot be imported here.
-        Exception: whatever loading the objects raises.
-    """
-    func, extra, modules = pickle.loads(payload)
-    space: dict[str, object] = {}
-    for module in modules:
-        _import_into(space, module)
-    space.pop("__builtins__", None)  # exec leaves it there
-    for own in _own_namespaces(func):
-        own.update(extra)
-        own.update(space)
-    return cast("Callable[..., object]", func)
-
-
-def _own_namespaces(func: object) -> Iterator[dict[str, object]]:
-    """The globals of functions that were shipped by value; those of others belong to a module.
-
-    A function that wraps another brings that one's globals as well.
-    """
-    passed: list[object] = []
-    while func is not None and not any(func is it for it in passed):
-        if isinstance(func, types.FunctionType) and not byvalue.is_importable(func):
-            yield func.__globals__
-        passed.append(func)
-        func = (
-            func.func if isinstance(func, functools.partial) else getattr(func, "__wrapped__", None)
-        )
-
-
-def _import_into(space: dict[str, object], module: str) -> None:
-    if _MODULE_NAME.match(module):
-        importlib.import_module(module)
-        root = module.partition(".")[0]
-        space[root] = importlib.import_module(root)
-    else:
-        exec(module, space)

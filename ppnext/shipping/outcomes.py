@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import cast
 
 from ppnext.errors import JobExited, RemoteError, ResultNotShippable
-from ppnext.shipping import byvalue
 
 __all__ = [
     "RemoteTraceback",
@@ -47,6 +46,8 @@ def encode_result(result: object, protocol: int) -> bytes:
     # The plain pickler is tried first because it is fastest.
     except Exception:
         pass
+    from ppnext.shipping import byvalue  # most workers never need it
+
     try:
         return byvalue.dumps_home(result, protocol)
     # An object raises what it likes while it is pickled; the job is told, and goes on failing.
@@ -116,6 +117,8 @@ def _message(error: BaseException) -> str:
 
 def _pickled(error: Exception, protocol: int) -> bytes | None:
     """The exception's pickle, or None where there is none that can be loaded again."""
+    from ppnext.shipping import byvalue  # as above
+
     try:
         payload = byvalue.dumps_home(error, protocol)
         if isinstance(pickle.loads(payload), BaseException):

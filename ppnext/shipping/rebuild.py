@@ -30,6 +30,7 @@ __all__ = [
     "fill_class",
     "fill_enum",
     "fill_function",
+    "is_importable",
     "make_cached_property",
     "make_cell",
     "make_class",
@@ -57,6 +58,19 @@ received: WeakSet[type] = WeakSet()
 # Classes and type variables.
 _names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 _known: WeakValueDictionary[str, object] = WeakValueDictionary()
+
+
+def is_importable(obj: object) -> bool:
+    """Return whether the other side can get a function or class by importing its module."""
+    module_name = getattr(obj, "__module__", None)
+    if module_name is None or module_name == "__main__":
+        return False
+    found: object = sys.modules.get(module_name)
+    if found is None:
+        return False
+    for part in str(getattr(obj, "__qualname__", "")).split("."):
+        found = getattr(found, part, None)
+    return found is obj
 
 
 def name_of(cls: object) -> str:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ppnext.shipping.functions import load_definition
+from ppnext.shipping.loading import load_definition
 
 __all__ = ["Function", "Library"]
 

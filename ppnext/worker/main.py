@@ -17,7 +17,7 @@ from threading import Thread
 from time import perf_counter
 
 from ppnext.errors import ResultNotShippable
-from ppnext.shipping.calls import decode_call
+from ppnext.shipping.loading import decode_call
 from ppnext.shipping.outcomes import encode_exception, encode_result
 from ppnext.version import VERSION
 from ppnext.wire.connection import PAYLOAD_LIMIT

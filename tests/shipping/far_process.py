@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import IO
 
-from ppnext.shipping.calls import decode_call, encode_call
-from ppnext.shipping.functions import FunctionShipper, load_definition, unwrap_call
+from ppnext.shipping.calls import encode_call
+from ppnext.shipping.functions import FunctionShipper, unwrap_call
+from ppnext.shipping.loading import decode_call, load_definition
 from ppnext.shipping.outcomes import (
     decode_exception,
     decode_result,

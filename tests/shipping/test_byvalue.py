@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ppnext.shipping import byvalue
+from ppnext.shipping import byvalue, rebuild
 
 Script = Callable[[str], SimpleNamespace]
 
@@ -37,14 +37,14 @@ def textwrap_dedent() -> Callable[..., object]:
 
 
 def test_is_importable_tells_scripts_and_locals_from_modules(script: Script) -> None:
-    assert byvalue.is_importable(collections.OrderedDict)
-    assert byvalue.is_importable(at_module_level)
-    assert not byvalue.is_importable(script("def f(): pass").f)
-    assert not byvalue.is_importable(lambda: None)
-    assert not byvalue.is_importable(object())
+    assert rebuild.is_importable(collections.OrderedDict)
+    assert rebuild.is_importable(at_module_level)
+    assert not rebuild.is_importable(script("def f(): pass").f)
+    assert not rebuild.is_importable(lambda: None)
+    assert not rebuild.is_importable(object())
     stranger = script("def f(): pass").f
     stranger.__module__ = "no_such_module"
-    assert not byvalue.is_importable(stranger)
+    assert not rebuild.is_importable(stranger)
 
 
 def test_a_function_that_hides_behind_an_importable_name_goes_by_value(far: Any) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ppnext.errors import NotShippable
-from ppnext.shipping.calls import decode_call, encode_call
+from ppnext.shipping.calls import encode_call
+from ppnext.shipping.loading import decode_call
 
 Script = Callable[[str], SimpleNamespace]
 

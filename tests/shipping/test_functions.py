@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from ppnext.errors import NotShippable
-from ppnext.shipping.functions import FunctionShipper, load_definition, unwrap_call
+from ppnext.shipping.functions import FunctionShipper, unwrap_call
+from ppnext.shipping.loading import load_definition
 
 Script = Callable[[str], SimpleNamespace]
 

@@ -1,0 +1,42 @@
+"""What a worker makes of what was sent to it."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from ppnext.shipping.calls import encode_call
+from ppnext.shipping.functions import FunctionShipper
+from ppnext.shipping.loading import decode_call, load_definition
+
+
+def test_an_importable_function_is_itself() -> None:
+    assert load_definition(FunctionShipper().ship(math.sin).payload) is math.sin
+
+
+def test_arguments_arrive() -> None:
+    assert decode_call(encode_call((1, "a"), {"b": 2}, 5)) == ((1, "a"), {"b": 2})
+    assert decode_call(encode_call((), {}, 2)) == ((), {})
+
+
+def test_names_that_are_added_to_a_function_do_not_reach_the_module_of_another() -> None:
+    payload = pickle.dumps((math.sin, {"added": 1}, ("string",)))
+    assert load_definition(payload) is math.sin
+    assert not hasattr(math, "added")
+
+
+def test_a_module_that_is_missing_is_an_import_error() -> None:
+    with pytest.raises(ImportError):
+        load_definition(pickle.dumps((math.sin, {}, ("no_such_module_anywhere",))))
+
+
+def test_a_worker_starts_without_what_writes_functions() -> None:
+    code = "import sys, ppnext.worker.main; print([m for m in sys.modules if m.endswith(%r)])"
+    out = subprocess.run(
+        [sys.executable, "-c", code % "byvalue"], capture_output=True, text=True, check=True
+    )
+    assert out.stdout == "[]\n"
