@@ -120,6 +120,12 @@ def test_nothing_is_said_before_hello(stage):
         stage.hear(Offer(1))
 
 
+def test_a_node_of_another_protocol_is_refused_and_both_versions_are_named(stage):
+    with pytest.raises(ProtocolError, match=r"node1 \(ppnext 9\.9\) speaks version 2 .* version 1"):
+        stage.hear(Hello(2, "9.9", "3.12.0", "node1", 77, 2))
+    assert stage.owner.told == []
+
+
 def test_a_result_is_at_least_as_long_as_its_output(joined):
     with pytest.raises(ProtocolError, match="shorter than its output"):
         joined.hear(Result(1, 1, False, 0.1, 10), b"short")

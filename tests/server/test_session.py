@@ -221,6 +221,8 @@ def test_with_restart_every_job_has_a_process_of_its_own() -> None:
     [
         ([job(1)], "Run before Hello"),
         ([THEIRS, THEIRS], "Hello twice"),
+        ([Hello(2, "9.9", "3.12.0", "old", 1, 0)], "speaks version 2 of the protocol"),
+        ([THEIRS, (Define(DIGEST), b"something else")], "under a false content hash"),
         ([THEIRS, job(1), job(1, attempt=2)], "job 1 twice"),
         ([THEIRS, Result(1, 1, False, 0.0)], "said Result, which only we may"),
         ([THEIRS, Offer(3)], "said Offer, which only we may"),
