@@ -96,19 +96,17 @@ async def _dial(address: Address, key: Key, client_id: bytes) -> Dialled:
 async def _authenticate(channel: ssl.SSLSocket, key: Key, client_id: bytes) -> Dialled:
     nonce = secrets.token_bytes(NONCE_SIZE)
     handshake = ClientHandshake(key, nonce, client_id, peer_certificate(channel))
-    await write_all(channel, handshake.hello())
-    while not handshake.done:
-        try:
+    try:
+        await write_all(channel, handshake.hello())
+        while not handshake.done:
             data = await read_some(channel, PRE_AUTH_SIZE)
-        except ConnectionError:
-            data = b""
-        if not data:
-            raise handshake.closed()
-        try:
-            answer = handshake.receive(data)
-        except HandshakeError as error:
-            raise (Impostor(str(error)) if handshake.impostor else error) from None
-        await write_all(channel, answer)
+            if not data:
+                raise handshake.closed()
+            await write_all(channel, handshake.receive(data))
+    except HandshakeError as error:
+        raise (Impostor(str(error)) if handshake.impostor else error) from None
+    except (ConnectionError, ssl.SSLError) as error:
+        raise handshake.closed() from error
     return Dialled(channel, handshake.daemon_id, handshake.session_id, handshake.leftover)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ppnext.errors import HandshakeError, NetworkError
 from ppnext.runtime.addresses import Address
-from ppnext.runtime.dialling import Dialled, Impostor, dial, within
+from ppnext.runtime.dialling import Dialled, Impostor, _authenticate, dial, within
 from ppnext.runtime.tls import ephemeral_certificate, server_context
 from ppnext.wire.handshake import HELLO_SIZE, PROOF_SIZE, ServerHandshake
 from ppnext.wire.keys import new_key
@@ -266,3 +266,18 @@ def test_what_arrives_behind_the_proof_is_kept() -> None:
             assert b"the first frame".startswith(dialled.leftover)
 
     asyncio.run(main())
+
+
+class CutChannel:
+    """A TLS channel whose other end went away without a word, as sockets report it."""
+
+    def getpeercert(self, binary_form: bool) -> bytes:
+        return b"certificate"
+
+    def send(self, data: memoryview) -> int:
+        raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol")
+
+
+def test_a_connection_that_is_cut_is_told_in_words_for_people() -> None:
+    with pytest.raises(HandshakeError, match="closed the connection before its hello"):
+        asyncio.run(_authenticate(CutChannel(), KEY, CLIENT))  # type: ignore[arg-type]
