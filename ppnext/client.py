@@ -33,8 +33,8 @@ _ERRORS = {
     Cause.LOST_TOO_OFTEN: NodeLost,
 }
 
-
 _FEW_WORDS = 120
+"""Characters kept of the cause of each attempt but the last."""
 
 
 class _Out:
@@ -73,7 +73,7 @@ class Client:
     def __init__(self, thread: LoopThread, policy: Policy) -> None:
         self._callbacks = CallbackThread()
         self.engine = Engine(self, policy)
-        # Why servers that were tried are not connected, by address; None without a network.
+        # Why servers that were tried are not connected, by address.
         self.troubles: dict[str, str] = {}
         self._thread = thread
         # On the loop: jobs by number, and what each node has done, by name.

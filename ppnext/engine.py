@@ -26,7 +26,7 @@ from ppnext.sched.actions import (
     Retract,
     Withdrawn,
 )
-from ppnext.sched.model import JobId, JobState, Mishap, NodeId, NodeState
+from ppnext.sched.model import JobId, JobState, Mishap, NodeId
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
 from ppnext.wire.messages import Died, Result, Returned
@@ -279,10 +279,6 @@ class Engine:
         """What the scheduler knows of a job; None when it has ended."""
         return self._scheduler.jobs.get(JobId(job))
 
-    def node_state(self, node: NodeId) -> NodeState | None:
-        """What the scheduler knows of a node; None when it is not connected."""
-        return self._scheduler.nodes.get(node)
-
     def waiting_before(self, job: int) -> int:
         """How many jobs will be placed before this one."""
         return self._scheduler.waiting_before(JobId(job))
@@ -291,11 +287,6 @@ class Engine:
     def unfinished(self) -> int:
         """How many jobs have not ended."""
         return len(self._scheduler.jobs)
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs wait to be placed."""
-        return self._scheduler.waiting
 
     @property
     def rescheduled(self) -> int:

@@ -31,12 +31,21 @@ import pytest
 
 from ppnext.runtime import keystore
 
-__all__ = ["Daemon", "PPServers", "SharedPPServers"]
+__all__ = ["Daemon", "PPServers", "SharedPPServers", "recorded_ppserver"]
 
 ROOT = Path(__file__).resolve().parents[1]
 AUDITED = ROOT / "tests" / "audited_ppserver.py"
 DIRECTORY = "TESTS_AUDIT_DIRECTORY"
 LISTENS = re.compile(r"listens on (?:\S+, )*?(127\.\d+\.\d+\.\d+:\d+|\S+:\d+)[,;]")
+
+
+def recorded_ppserver() -> tuple[str, Path]:
+    """Where a test starts a ppserver by itself: what to give to Python instead of ``-m``.
+
+    Returns:
+        the script, and the file to name in ``TESTS_AUDIT_FILE`` for what it unpickles.
+    """
+    return str(AUDITED), Path(os.environ[DIRECTORY]) / uuid.uuid4().hex
 
 
 class Daemon:
@@ -157,7 +166,7 @@ class PPServers:
             workers: jobs it runs at a time.
             wait: whether to wait until it listens; if not, ``address`` stays empty.
         """
-        audit_file = Path(os.environ[DIRECTORY]) / uuid.uuid4().hex
+        script, audit_file = recorded_ppserver()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PPNEXT_")}
         environment |= {
             "PYTHONPATH": str(ROOT),
@@ -174,7 +183,7 @@ class PPServers:
         if "--key-fd" not in args:
             options += ["--key-file", str(key_file)]
         process = subprocess.Popen(
-            [sys.executable, str(AUDITED), *options, *args],
+            [sys.executable, script, *options, *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

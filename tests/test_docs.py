@@ -27,6 +27,7 @@ from ppnext.runtime import keystore
 from ppnext.server.config import Config
 from ppnext.wire.handshake import ClientHandshake, ServerHandshake
 from ppnext.wire.keys import Key
+from tests.ppserver_fixture import recorded_ppserver
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 90
@@ -205,9 +206,10 @@ def run_example(shown: Example, folder: Path, **variables: str) -> None:
 def daemon(key_file: Path) -> Iterator[str]:
     """A ppserver on the loopback, announced there; the value is its address."""
     options = ["-p", "0", "-w", "2", "-i", "127.0.0.1", "-a", "--key-file", str(key_file)]
+    script, audit_file = recorded_ppserver()
     with subprocess.Popen(
-        [sys.executable, "-m", "ppnext.server", *options],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, script, *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TESTS_AUDIT_FILE": str(audit_file)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -114,10 +114,10 @@ def test_a_function_is_sent_once_to_each_node(engine, link):
 def test_jobs_wait_for_a_node(engine, audience):
     for job in range(3):
         submit(engine, job)
-    assert (engine.waiting, engine.waiting_before(2)) == (3, 2)
+    assert (engine.waiting_before(99), engine.waiting_before(2)) == (3, 2)
     link = FakeLink(engine, slots=2)
     engine.on_joined(link)
-    assert link.runs == [0, 1] and engine.waiting == 1
+    assert link.runs == [0, 1] and engine.waiting_before(99) == 1
     engine.on_result(link, result(1), b"")
     assert 2 in link.runs
 
@@ -250,7 +250,7 @@ def test_a_draining_node_is_let_go_when_it_is_empty(engine, audience, link):
     engine.on_result(link, result(1), b"")
     assert link.asked[-1] == ("close", "not needed any more")
     assert audience.of("node_gone") == [(link, None)]
-    assert engine.links == {} and link.runs == [1] and engine.waiting == 1
+    assert engine.links == {} and link.runs == [1] and engine.waiting_before(99) == 1
 
 
 def test_a_node_that_grows_gets_more_at_once(engine, audience):

@@ -236,7 +236,7 @@ def _bases(cls: type) -> tuple[object, ...]:
 
 def _registered(cls: abc.ABCMeta) -> tuple[type, ...]:
     """The classes that were registered with an abstract base class."""
-    registry: Iterable[ref[type]] = abc._get_dump(cls)[0]  # type: ignore[attr-defined]
+    registry: Iterable[ref[type]] = abc._get_dump(cls)[0]  # type: ignore[attr-defined]  # private, no other way
     return tuple(found for found in (entry() for entry in registry) if found is not None)
 
 
@@ -301,7 +301,7 @@ def _reduce_dataclass_sentinel(obj: object) -> Reduced | None:
     }
     kind = type(obj).__name__
     if kind == "_FIELD_BASE":
-        return cast(str, obj.name)  # type: ignore[attr-defined]
+        return cast(str, obj.name)  # type: ignore[attr-defined]  # its kind has one
     return singletons.get(kind)
 
 
@@ -331,7 +331,7 @@ def _reduce_lru_cache(obj: object) -> Reduced:
 
 def _reduce_type_variable(obj: object) -> Reduced:
     kind = type(obj)
-    name = cast(str, obj.__name__)  # type: ignore[attr-defined]
+    name = cast(str, obj.__name__)  # type: ignore[attr-defined]  # its kind has one
     if getattr(sys.modules.get(obj.__module__), name, None) is obj and obj.__module__ != "__main__":
         return name
     args: tuple[object, ...] = (name,)

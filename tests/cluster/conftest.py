@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import ppnext
-from tests.ppserver_fixture import LISTENS, Daemon
+from tests.ppserver_fixture import LISTENS, Daemon, recorded_ppserver
 
 __all__ = ["Lab", "lab"]
 
@@ -70,12 +70,13 @@ class Lab:
 
     def start_ppserver(self, machine: str, *options: str) -> Daemon:
         """Start a ppserver with one worker that announces itself by mDNS."""
+        script, audit_file = recorded_ppserver()
         arguments = [
-            "-m", "ppnext.server", "-i", self.machines[machine], "-a", "-w", "1",
+            script, "-i", self.machines[machine], "-a", "-w", "1",
             "--allow-root", "--key-file", str(self._key_file), *options,
         ]  # fmt: skip
-        process = self._start(machine, *arguments)
-        self._daemons.append(Daemon(process, self._key_file, self._directory))
+        process = self._start(machine, *arguments, TESTS_AUDIT_FILE=str(audit_file))
+        self._daemons.append(Daemon(process, self._key_file, audit_file))
         return self._daemons[-1]
 
     def run(self, machine: str, code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -96,7 +97,7 @@ class Lab:
         for name in self._namespaces:
             subprocess.run(["ip", "netns", "del", name], check=False, timeout=30)
 
-    def _start(self, machine: str, *arguments: str) -> subprocess.Popen[str]:
+    def _start(self, machine: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PPNEXT_")}
         process = subprocess.Popen(
             ["ip", "netns", "exec", self._name(machine), sys.executable, *arguments],
@@ -105,7 +106,7 @@ class Lab:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self._directory,
-            env={**environment, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1"},
+            env={**environment, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1", **variables},
         )
         self._programs.append(process)
         return process

@@ -34,7 +34,7 @@ import json, sys, ppnext
 address, key_file, link_goes = sys.argv[1:]
 def work(number):
     import time
-    time.sleep(0.03)
+    time.sleep(0.03)  # a job of some length, so that the link goes in mid-run
     return number * number
 server = ppnext.Server(0, ("*",), key_file=key_file, interfaces=[address], socket_timeout=1.5)
 assert server.wait_for_nodes(3, 30), server.get_active_nodes()
@@ -169,7 +169,7 @@ address, key_file = sys.argv[1:]
 removed = threading.Event()
 def hold():
     import sys, time
-    time.sleep(4)
+    time.sleep(4)  # a job that outlasts the forged goodbye and what follows from it
     return "held"
 thread = LoopThread("witness")
 browser = Browser([address], lambda *found: None, lambda name: removed.set())

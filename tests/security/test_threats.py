@@ -266,3 +266,15 @@ def test_a_test_named_after_a_row_is_in_the_table() -> None:
         if test.startswith("test_row_")
     }
     assert written <= known
+
+
+def test_every_ppserver_that_a_client_can_meet_is_recorded() -> None:
+    # Row 17 is proved by the records; a ppserver that is started past them would prove nothing.
+    # What test_cli starts by that name ends without a client, and --help starts none.
+    past = {"server/test_cli.py": 4, "test_docs.py": 1}
+    found = {
+        str(path.relative_to(TESTS)): count
+        for path in TESTS.rglob("*.py")
+        if (count := path.read_text(encoding="utf-8").count('"-m", ' + '"ppnext.server"'))
+    }
+    assert found == past
