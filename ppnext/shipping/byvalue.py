@@ -17,7 +17,7 @@ written beside it and checked. What the C pickler refuses besides (an open file,
 is left to dill, with the same hook; only locks are refused, since a copy would guard nothing.
 
 The two-step form follows cloudpickle; dill's own by-value classes lose their identity, and a
-pickler in Python costs ten times as much.
+pickler in Python takes 12 to 18 times as long (small functions and classes, medians of 5).
 """
 
 from __future__ import annotations
