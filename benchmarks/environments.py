@@ -1,22 +1,35 @@
-"""Virtual environments: one for ppnext and the standard library, one for each other peer.
+"""Virtual environments for the peers, one for each system, under build/bench: made once, kept.
 
-They must be of one Python version, or the comparison would be of Pythons. The first is the one
-that runs this program; the others are made beside it and kept.
+All are of the Python that runs this program, or the comparison would be of Pythons, and without
+pip, setuptools and what they would add to each start of the interpreter. ppnext is imported from
+the checkout; its environment holds what it depends on.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["REQUIREMENTS", "ROOT", "EnvironmentFailed", "python_of"]
+__all__ = ["REQUIREMENTS", "RESULTS", "ROOT", "EnvironmentFailed", "python_of"]
 
 ROOT = Path(__file__).resolve().parent.parent
-OWN = "bench"
-REQUIREMENTS: Mapping[str, str] = {"bench-ppft": "ppft==1.7.8"}
-MAKE_SECONDS = 180
+RESULTS = ROOT / "build" / "bench"
+NUMPY = "numpy>=1.26,<3"
+REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
+    "ppnext": (),
+    "joblib": ("joblib==1.6.0", "loky==3.7.0"),
+    "pebble": ("pebble==5.2.3",),
+    "ppft": ("ppft==1.7.8",),
+    "scoop": ("scoop==0.7.2.0",),
+    "dask": ("distributed==2026.8.0",),
+    "ray": ("ray==2.60.0",),
+    "ipyparallel": ("ipyparallel==9.2.0",),
+}
+MAKE_SECONDS = 600
 
 
 class EnvironmentFailed(Exception):
@@ -29,25 +42,34 @@ def python_of(environment: str) -> Path:
     Raises:
         EnvironmentFailed: it could not be made.
     """
-    if environment == OWN:
-        return Path(sys.executable)
-    folder = ROOT / ".venv" / environment
+    folder = RESULTS / "environments" / environment
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    wanted = [*(REQUIREMENTS[environment] or _dependencies()), NUMPY]
     stamp = folder / "benchmarks.stamp"
-    wanted = f"{REQUIREMENTS[environment]} {sys.version}"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+    text = "\n".join([*wanted, sys.version])
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == text:
         return python
-    print(f"benchmarks: making .venv/{environment} with {REQUIREMENTS[environment]}", flush=True)
-    install = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
-    for step, command in (
-        ("venv", [sys.executable, "-m", "venv", "--clear", str(folder)]),
-        ("pip", [*install, REQUIREMENTS[environment]]),
+    print(f"benchmarks: making an environment with {', '.join(wanted)}", flush=True)
+    install = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)],
+        [*install, "install", "-qq", *wanted],
     ):
         try:
-            result = subprocess.run(command, capture_output=True, timeout=MAKE_SECONDS)
+            result = subprocess.run(command, capture_output=True, text=True, timeout=MAKE_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise EnvironmentFailed(f"{step}: {type(error).__name__}") from error
+            raise EnvironmentFailed(f"{command[2]}: {type(error).__name__}") from error
         if result.returncode != 0:
-            raise EnvironmentFailed(f"{step} could not make it: {REQUIREMENTS[environment]}")
-    stamp.write_text(wanted, encoding="utf-8")
+            why = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+            raise EnvironmentFailed(f"{command[2]} failed: {(why or ['no reason given'])[0][:200]}")
+    stamp.write_text(text, encoding="utf-8")
     return python
+
+
+def _dependencies() -> list[str]:
+    """Return what ppnext needs, as its installed metadata say."""
+    try:
+        required = importlib.metadata.requires("ppnext") or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise EnvironmentFailed("ppnext is not installed where the benchmarks run") from error
+    return [line for line in required if not re.search(r"extra\s*==", line)]

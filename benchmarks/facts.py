@@ -7,8 +7,6 @@ import os
 import platform
 from pathlib import Path
 
-from ppnext.runtime.cpus import usable_cpus
-
 __all__ = ["machine"]
 
 
@@ -16,7 +14,7 @@ def machine() -> dict[str, str]:
     """Return what the machine is: processor, cores, systems."""
     facts = {
         "date": datetime.date.today().isoformat(),
-        "cores": f"{usable_cpus()} usable of {os.cpu_count()}",
+        "cores": f"{_usable()} usable of {os.cpu_count()}",
         "processor": _processor(),
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -24,6 +22,10 @@ def machine() -> dict[str, str]:
     if hasattr(os, "getloadavg"):
         facts["load before"] = f"{os.getloadavg()[0]:.1f}"
     return facts
+
+
+def _usable() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _processor() -> str:

@@ -1,190 +1,232 @@
-"""The runner: rounds of children, interleaved, each of them bounded in time.
+"""The runner: groups of measures, rounds of children, interleaved, each bounded in time.
 
-In every round each peer runs once, in a fresh process; every other round goes backwards, so that
-no peer always runs in the shadow of the same other one. A child that hangs or fails costs its
-peer the rest of the run, and the peer is named as left out.
+In every round of a group each peer runs once, in a fresh process; every other round goes
+backwards, so that no peer always runs in the shadow of the same other one. A child that hangs or
+fails costs its peer the rest of the group, and is named with the reason. Everything that a child
+has started is ended before the next one starts.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
+import secrets
+import shutil
 import subprocess
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-from benchmarks.daemons import Daemon, DaemonFailed, start_ppft, start_ppnext
+from benchmarks.alone import command_prefix
+from benchmarks.daemons import DAEMONS, DaemonFailed
 from benchmarks.environments import ROOT, EnvironmentFailed, python_of
-from benchmarks.measures import Sizes
+from benchmarks.measures import GROUPS, Sizes
+from benchmarks.measures.cold import IMPORTS, PROGRAMS, import_seconds, start_seconds
+from benchmarks.outcome import Outcome, Values
 from benchmarks.peers import PEERS
-from benchmarks.table import Samples
+from benchmarks.processes import MARK, marked
 
-__all__ = ["Outcome", "run"]
+__all__ = ["Plan", "run"]
 
-CHILD_SECONDS = 45.0
-GRACE_SECONDS = 5.0
-
-_DAEMONS: Mapping[str, Callable[[Path, int, Path], Daemon]] = {
-    "ppnext-remote": start_ppnext,
-    "ppft-remote": start_ppft,
-}
+GRACE_SECONDS = 3.0
 
 
 class ChildFailed(Exception):
     """A child did not bring what it was to measure."""
 
 
-class Outcome:
-    """What a run has brought.
+class Plan(NamedTuple):
+    """What is to be run.
 
     Attributes:
-        samples: a list of values for each peer and measure, one for each round.
-        versions: of the peers.
-        left_out: why peers are missing, by key.
-    """
-
-    def __init__(self) -> None:
-        self.samples: Samples = {}
-        self.versions: dict[str, str] = {}
-        self.left_out: dict[str, str] = {}
-
-    def add(self, name: str, version: str, found: Mapping[str, float]) -> None:
-        self.versions[name] = version
-        for measure, value in found.items():
-            self.samples.setdefault(name, {}).setdefault(measure, []).append(value)
-
-    def leave_out(self, name: str, why: str) -> None:
-        print(f"benchmarks: {PEERS[name].name} is left out: {why}", flush=True)
-        self.left_out[name] = why
-        self.samples.pop(name, None)
-
-
-def run(names: Sequence[str], rounds: int, sizes: Sizes, workers: int, budget: float) -> Outcome:
-    """Run the rounds.
-
-    Args:
-        names: keys of ``PEERS``.
-        rounds: how many.
-        sizes: how many jobs.
+        peers: keys of ``PEERS``.
+        groups: keys of ``GROUPS``.
+        quick: whether in few rounds.
+        sizes: how much.
         workers: worker processes of each peer.
-        budget: seconds after which no new round is begun.
+        seconds: that the run may take, environments not counted; the first round of each group
+            is run in any case.
     """
+
+    peers: Sequence[str]
+    groups: Sequence[str]
+    quick: bool
+    sizes: Sizes
+    workers: int
+    seconds: float
+
+
+def run(plan: Plan) -> Outcome:
+    """Run all groups."""
     outcome = Outcome()
+    pythons: dict[str, Path] = {}
+    for name in plan.peers:
+        try:
+            pythons[name] = _python_for(name)
+        except (EnvironmentFailed, ChildFailed) as error:
+            outcome.leave_out(name, str(error))
     began = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppnext-bench-")))
-        pythons, access = _prepare(stack, names, workers, folder, outcome)
+    for group in plan.groups:
+        rounds = GROUPS[group].quick if plan.quick else GROUPS[group].rounds
         for number in range(rounds):
-            if time.monotonic() - began > budget:
-                print(f"benchmarks: time is up after {number} rounds", flush=True)
+            if number and time.monotonic() - began > plan.seconds * GROUPS[group].until:
+                print(f"benchmarks: time is up for {group} after {number} rounds", flush=True)
                 break
-            order = list(names) if number % 2 == 0 else list(reversed(names))
-            for name in order:
-                if name in outcome.left_out:
-                    continue
-                orders = {
-                    "peer": name,
-                    "workers": workers,
-                    "access": access.get(name, {}),
-                    **sizes.scaled(PEERS[name].jobs)._asdict(),
-                }
-                try:
-                    outcome.add(name, *_run_child(pythons[name], orders))
-                except ChildFailed as error:
-                    outcome.leave_out(name, str(error))
-            print(f"benchmarks: round {number + 1} of {rounds}", flush=True)
+            _run_round(plan, group, number, pythons, outcome)
+            print(f"benchmarks: {group}, round {number + 1} of {rounds}", flush=True)
     return outcome
 
 
-def _prepare(
-    stack: contextlib.ExitStack, names: Sequence[str], workers: int, folder: Path, outcome: Outcome
-) -> tuple[dict[str, Path], dict[str, dict[str, str]]]:
-    pythons: dict[str, Path] = {}
-    access: dict[str, dict[str, str]] = {}
-    for name in names:
+def _python_for(name: str) -> Path:
+    if PEERS[name].alone and (sys.platform != "linux" or shutil.which("unshare") is None):
+        raise ChildFailed("it listens on all addresses, and there is no unshare to keep it in")
+    return python_of(PEERS[name].environment)
+
+
+def _run_round(
+    plan: Plan, group: str, number: int, pythons: dict[str, Path], outcome: Outcome
+) -> None:
+    tasks: list[tuple[str, Callable[[], Values]]]
+    if group == "scheduler":
+        tasks = [("scheduler", lambda: _simulate(pythons))]
+    elif group == "cold":
+        tasks = [(name, _cold(plan, name, pythons)) for name in PROGRAMS if name in pythons]
+        tasks.append(("interpreter", _cold(plan, "interpreter", pythons)))
+    else:
+        tasks = [
+            (name, _child(plan, group, name, pythons[name]))
+            for name in pythons
+            if group in PEERS[name].groups.split() and not (PEERS[name].heavy and number % 2)
+        ]
+    for name, task in tasks if number % 2 == 0 else reversed(tasks):
+        if (name, group) in outcome.failed:
+            continue
         try:
-            pythons[name] = python_of(PEERS[name].environment)
-            if name in _DAEMONS:
-                daemon = _DAEMONS[name](pythons[name], workers, folder)
-                stack.enter_context(_ended(daemon.process))
-                access[name] = daemon.access
-        except (EnvironmentFailed, DaemonFailed) as error:
-            outcome.leave_out(name, str(error))
-    return pythons, access
+            outcome.add(name, group, number, task())
+        except (ChildFailed, DaemonFailed) as error:
+            outcome.fail(name, group, str(error))
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            outcome.fail(name, group, f"{type(error).__name__}: {error}"[:200])
 
 
-def _run_child(python: Path, orders: Mapping[str, object]) -> tuple[str, dict[str, float]]:
-    """Run one child; return the version of its peer and what it has measured."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [str(python), "-m", "benchmarks.child"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if process.stdin is None or process.stdout is None:
-        raise AssertionError("the child's streams are not piped")
-    # What hangs is ended by this timer; reading then finds the end of the stream.
-    hung = threading.Event()
+def _child(plan: Plan, group: str, name: str, python: Path) -> Callable[[], Values]:
+    """Return what runs one child, with its daemon if it needs one."""
+    peer = PEERS[name]
 
-    def give_up() -> None:
-        hung.set()
-        end_tree(process)
+    def task() -> Values:
+        with tempfile.TemporaryDirectory(prefix="bench-") as place:
+            folder, mark = Path(place), secrets.token_hex(8)
+            env = environment(mark)
+            try:
+                access = {}
+                if peer.daemon is not None:
+                    access = DAEMONS[peer.daemon](python, plan.workers, folder, env)
+                orders = {
+                    "peer": name,
+                    "group": group,
+                    "workers": plan.workers,
+                    "access": access,
+                    "mark": mark,
+                    "report": str(folder / "report.json"),
+                    "sizes": plan.sizes.scaled(peer.share, peer.single, peer.calls)._asdict(),
+                }
+                launcher = [part.format(workers=plan.workers) for part in peer.launcher]
+                module = [*launcher, str(ROOT / "benchmarks" / "child.py")]
+                command = [str(python), *(module if launcher else ["-m", "benchmarks.child"])]
+                if peer.alone:
+                    command = [*command_prefix(str(python)), *command]
+                return _watch([*command, json.dumps(orders)], folder, env, GROUPS[group].seconds)
+            finally:
+                end(marked(mark))
 
-    timer = threading.Timer(CHILD_SECONDS, give_up)
-    timer.start()
-    with _ended(process):
+    return task
+
+
+def _simulate(pythons: dict[str, Path]) -> Values:
+    if not (ROOT / "benchmarks" / "scheduling.py").exists() or "ppnext" not in pythons:
+        raise ChildFailed("not available")
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        mark = secrets.token_hex(8)
+        report = str(Path(place) / "report.json")
+        command = [str(pythons["ppnext"]), "-m", "benchmarks.simulated", report]
         try:
-            process.stdin.write(json.dumps(orders) + "\n")
-            process.stdin.flush()
-            first = process.stdout.readline()
-            startup = (time.perf_counter() - start) * 1e3
-            report = process.stdout.readline()
-            errors = process.communicate()[1]
-        except BrokenPipeError:
-            first, report, errors = "", "", "it ended at once"
+            seconds = GROUPS["scheduler"].seconds
+            return _watch(command, Path(place), environment(mark), seconds)
         finally:
-            timer.cancel()
-    if hung.is_set():
-        raise ChildFailed(f"it did not end within {CHILD_SECONDS:.0f} s")
-    if not first or not report.startswith("{"):
-        last = errors.strip().splitlines()[-1:] or ["no result"]
-        raise ChildFailed(last[0][:200])
-    brought = json.loads(report)
-    return brought["version"], {"startup": startup, **brought["found"]}
+            end(marked(mark))
 
 
-@contextlib.contextmanager
-def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """End the process and everything below it when the block is left."""
+def _cold(plan: Plan, name: str, pythons: dict[str, Path]) -> Callable[[], Values]:
+    def task() -> Values:
+        python = pythons.get(name) or python_of("ppnext")
+        program = PROGRAMS[name].format(workers=plan.workers)
+        with tempfile.TemporaryDirectory(prefix="bench-") as place:
+            folder, mark = Path(place), secrets.token_hex(8)
+            env = environment(mark)
+            try:
+                values = {"cold": 1e3 * start_seconds(python, program, folder, env)}
+                if name in IMPORTS:
+                    values["import"] = 1e3 * import_seconds(python, IMPORTS[name], folder, env)
+            finally:
+                end(marked(mark))
+        return Values(values, {}, "")
+
+    return task
+
+
+def _watch(command: Sequence[str], folder: Path, env: dict[str, str], seconds: float) -> Values:
+    """Run a child; return what it has written down."""
+    report = folder / "report.json"
+    start = time.monotonic()
+    with (folder / "output").open("wb") as output, (folder / "errors").open("wb") as errors:
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+        )
     try:
-        yield
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        raise ChildFailed(f"it did not end within {seconds:.0f} s") from None
     finally:
-        end_tree(process)
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-def end_tree(process: subprocess.Popen[str]) -> None:
-    """End a process of ours and what it has started, one by one, by their numbers."""
-    below: list[psutil.Process] = []
-    if process.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            below = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        try:
-            process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
+        if process.poll() is None:
             process.kill()
             process.wait()
-    for child in below:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+    if not report.exists():
+        said = (folder / "errors").read_text(encoding="utf-8", errors="replace")
+        raise ChildFailed((said.strip().splitlines() or ["it brought no result"])[-1][:200])
+    brought = json.loads(report.read_text(encoding="utf-8"))
+    if "unavailable" in brought:
+        raise ChildFailed(f"not available: {brought['unavailable']}")
+    values = dict(brought["values"])
+    if "first" in brought:
+        values["startup"] = 1e3 * (brought["first"] - start)
+    return Values(values, brought["curves"], brought["version"])
+
+
+def environment(mark: str) -> dict[str, str]:
+    """Return the environment of what a child starts: with its mark, without other settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**kept, MARK: mark, "PYTHONPATH": str(ROOT)}
+
+
+def end(pids: set[int]) -> None:
+    """End processes that carry our mark, one by one, by their numbers."""
+    processes = []
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            process.terminate()
+        except psutil.NoSuchProcess:
+            continue
+        processes.append(process)
+    _, stubborn = psutil.wait_procs(processes, GRACE_SECONDS)
+    for process in stubborn:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(stubborn, GRACE_SECONDS)

@@ -1,8 +1,8 @@
-"""The tables, and the arithmetic behind them. Pure: values in, Markdown out.
+"""The arithmetic and the tables. Pure: values in, text out.
 
 A ratio is taken within each round, between peers that ran seconds apart, and the median of these
-ratios is shown: what slows the machine for a while slows both. It is always turned so that more
-than 1 means that ppnext does better.
+ratios is shown: what slows the machine for a while slows both. In the tables it is turned so that
+more than 1 means that ppnext does better.
 """
 
 from __future__ import annotations
@@ -12,101 +12,107 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from benchmarks.measures import MEASURES, Measure
+from benchmarks.outcome import Samples
 from benchmarks.peers import PEERS
 
-__all__ = ["Samples", "markdown", "ratio", "ratios_table", "spread", "values_table"]
+__all__ = ["TABLES", "Table", "list_table", "number", "ratio", "ratios", "rows_as_text", "values"]
 
-Samples: TypeAlias = dict[str, dict[str, list[float]]]
-"""A list of values, one for each round, by peer and measure."""
+Table: TypeAlias = list[list[str]]
 
-KINDS = (("local", "ppnext", "On one machine"), ("remote", "ppnext-remote", "On a ppserver"))
+# Title, whose values the ratios are of, the other peers (all with a value if empty), the measures.
+TABLES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    (
+        "Jobs and maps on one machine",
+        "ppnext",
+        (),
+        ("throughput", "client", "latency", "map", "uneven"),
+    ),
+    ("Arrays on one machine", "ppnext", (), ("array", "array_share", "shared", "shared_copies")),
+    (
+        "A ppserver and its like on the loopback",
+        "ppnext-remote",
+        ("ppft-remote", "dask", "ray", "ipyparallel"),
+        ("throughput", "client", "latency", "map", "array", "shared"),
+    ),
+    ("Start-up and idleness", "ppnext", (), ("startup", "cold", "idle")),
+)
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float], more_is_better: bool) -> float:
+def ratio(ours: Mapping[int, float], theirs: Mapping[int, float], more_is_better: bool) -> float:
     """Return how many times better ours is: the median of the rounds' ratios.
 
-    Rounds that only one of them has are left out.
+    Raises:
+        ValueError: there is no round that both have.
     """
-    pairs = list(zip(ours, theirs, strict=False))
-    if not pairs:
+    both = ours.keys() & theirs.keys()
+    if not both:
         raise ValueError("there is no round to compare")
+    pairs = [(ours[at], theirs[at]) for at in both]
     return statistics.median(a / b if more_is_better else b / a for a, b in pairs)
 
 
 def number(value: float) -> str:
     """Return a value with the digits that mean something."""
-    if value >= 100:
+    if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return the median, and the least and the most in brackets."""
-    low, high = number(min(values)), number(max(values))
-    return f"{number(statistics.median(values))} ({low} – {high})"
+def ratios(samples: Samples, base: str, others: Sequence[str], measures: Sequence[str]) -> Table:
+    """Return the table of how many times better ``base`` is: a line for each other peer."""
+    table = [["times better than", *(MEASURES[name].title for name in measures)]]
+    for other in others or PEERS:
+        if other == base or (not others and _is_remote(other)):
+            continue
+        cells = [_ratio_cell(samples, base, other, MEASURES[name]) for name in measures]
+        if any(cells):
+            table.append([PEERS[other].name, *cells])
+    return table
 
 
-def ratios_table(samples: Samples, kind: str, base: str) -> str:
-    """Return the table of how many times better ``base`` is than the other peers of its kind."""
-    others = [name for name in samples if PEERS[name].kind == kind and name != base]
-    if base not in samples or not others:
-        return "Nothing to compare with.\n"
-    rows = [["times better than", *(PEERS[name].name for name in others)]]
-    for measure in MEASURES:
-        cells = [_ratio_cell(samples[base], samples[name], measure) for name in others]
-        rows.append([measure.title, *cells])
-    return _rows(rows)
-
-
-def _ratio_cell(
-    ours: Mapping[str, list[float]], theirs: Mapping[str, list[float]], measure: Measure
-) -> str:
-    if measure.name not in ours or measure.name not in theirs:
-        return ""
-    return number(ratio(ours[measure.name], theirs[measure.name], measure.more_is_better)) + "×"
-
-
-def values_table(samples: Samples, kind: str) -> str:
-    """Return the table of the values themselves."""
-    names = [name for name in samples if PEERS[name].kind == kind]
-    if not names:
-        return "Nothing was measured.\n"
-    rows = [["", *(PEERS[name].name for name in names)]]
-    for measure in MEASURES:
+def values(samples: Samples, base: str, others: Sequence[str], measures: Sequence[str]) -> Table:
+    """Return the table of the values themselves: medians, a line for each peer."""
+    table = [["", *(_heading(MEASURES[name]) for name in measures)]]
+    for peer in [base, *others] if others else [p for p in PEERS if not _is_remote(p)]:
+        found = samples.get(peer, {})
         cells = [
-            spread(samples[name][measure.name]) if measure.name in samples[name] else ""
-            for name in names
+            number(statistics.median(found[name].values())) if name in found else ""
+            for name in measures
         ]
-        rows.append([f"{measure.title}, {measure.unit}", *cells])
-    return _rows(rows)
+        if any(cells):
+            table.append([PEERS[peer].name, *cells])
+    return table
 
 
-def markdown(
-    samples: Samples,
-    versions: Mapping[str, str],
-    left_out: Mapping[str, str],
-    facts: Mapping[str, str],
-    rounds: int,
-) -> str:
-    """Return the whole report, ratios first."""
-    parts = ["# What a job costs\n"]
-    for kind, base, title in KINDS:
-        parts.append(
-            f"## {title}: how much better ppnext is\n\n{ratios_table(samples, kind, base)}"
-        )
-    parts.append("More than 1 means that ppnext does better.\n")
-    for kind, _, title in KINDS:
-        parts.append(f"## {title}: median (least – most)\n\n{values_table(samples, kind)}")
-    lines = [f"{rounds} rounds, interleaved; the jobs do nothing. Compare within one run only.\n"]
-    lines += [f"* {PEERS[name].name}: {version}" for name, version in versions.items()]
-    lines += [f"* {PEERS[name].name}: left out, {why}" for name, why in left_out.items()]
-    lines += [f"* {fact}: {value}" for fact, value in facts.items()]
-    parts.append("## How\n\n" + "\n".join(lines) + "\n")
-    return "\n".join(parts)
+def _is_remote(name: str) -> bool:
+    return PEERS[name].daemon is not None
 
 
-def _rows(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
+def _heading(measure: Measure) -> str:
+    return f"{measure.title}, {measure.unit}" if measure.unit else measure.title
+
+
+def _ratio_cell(samples: Samples, base: str, other: str, measure: Measure) -> str:
+    ours = samples.get(base, {}).get(measure.name, {})
+    theirs = samples.get(other, {}).get(measure.name, {})
+    if not ours.keys() & theirs.keys():
+        return ""
+    return number(ratio(ours, theirs, measure.more_is_better)) + "×"
+
+
+def rows_as_text(table: Table) -> str:
+    """Return a table in Markdown."""
+    head, *body = table
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     lines += ["| " + " | ".join(row) + " |" for row in body]
+    return "\n".join(lines) + "\n"
+
+
+def list_table(title: str, table: Table) -> str:
+    """Return a table as reStructuredText."""
+    lines = [f".. list-table:: {title}", "   :header-rows: 1", ""]
+    for row in table:
+        first, *rest = row
+        lines.append(f"   * - {first}".rstrip())
+        lines += [f"     - {cell}".rstrip() for cell in rest]
     return "\n".join(lines) + "\n"

@@ -3,7 +3,11 @@
 The map of the house::
 
     jobserver   Server: what users call
+    futures     Executor: the interface of concurrent.futures
     template    a function with its settings, to be given arguments only
+    mapper      starts maps
+    mapping     one function over many arguments
+    chunking    PURE: how many calls make one job
     job         Job: a Future that can be called
     client      the jobs that are out, and what becomes of them
     engine      the loop's owner of a scheduler: events in, actions carried out
@@ -22,19 +26,71 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ppnext.errors import *  # noqa: F403
-from ppnext.errors import __all__ as _errors
 from ppnext.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from ppnext.errors import (
+        AddressError,
+        ConfigError,
+        DestroyedServerError,
+        DiscoveryUnavailable,
+        HandshakeError,
+        JobCancelled,
+        JobError,
+        JobExited,
+        KeyFileError,
+        ListenError,
+        NetworkError,
+        NodeLost,
+        NotShippable,
+        PoisonedJob,
+        PpnextError,
+        ProtocolError,
+        RemoteError,
+        ResultNotShippable,
+        WeakSecretError,
+        WorkerDied,
+    )
+    from ppnext.futures import Executor
     from ppnext.job import Job
     from ppnext.jobserver import Server
+    from ppnext.shipping.broadcasts import Broadcast
     from ppnext.stats import NodeStats
     from ppnext.template import Template
 
-__all__ = ["Job", "NodeStats", "Server", "Template", "__version__", *_errors]
+__all__ = [
+    "AddressError",
+    "Broadcast",
+    "ConfigError",
+    "DestroyedServerError",
+    "DiscoveryUnavailable",
+    "Executor",
+    "HandshakeError",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobExited",
+    "KeyFileError",
+    "ListenError",
+    "NetworkError",
+    "NodeLost",
+    "NodeStats",
+    "NotShippable",
+    "PoisonedJob",
+    "PpnextError",
+    "ProtocolError",
+    "RemoteError",
+    "ResultNotShippable",
+    "Server",
+    "Template",
+    "WeakSecretError",
+    "WorkerDied",
+    "__version__",
+]
 
 _HOME = {
+    "Broadcast": "ppnext.shipping.broadcasts",
+    "Executor": "ppnext.futures",
     "Job": "ppnext.job",
     "NodeStats": "ppnext.stats",
     "Server": "ppnext.jobserver",
@@ -43,7 +99,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when first used: a worker imports this package too and needs none of them.
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+    # Loaded when first used: a worker imports this package too and needs few of them.
+    if name in __all__:
+        return getattr(import_module(_HOME.get(name, "ppnext.errors")), name)
     raise AttributeError(f"module 'ppnext' has no attribute {name!r}")

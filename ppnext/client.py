@@ -1,28 +1,35 @@
 """Client: the jobs of a ``Server`` that are out, and what becomes of them.
 
-Between the user's threads and the engine. Threads hand jobs over (``submit``, ``cancelled``); on
-the event loop, as the engine's audience, the client turns what happened into the ends of futures,
-keeps the statistics and starts callbacks.
+Between the user's threads and the engine. Threads put jobs into an inbox; on the event loop, or in
+a visit to it, the client takes all that are there to the engine at once. As the engine's audience
+it turns what happened into the ends of futures, keeps the statistics and starts callbacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from threading import Condition
-from typing import Any
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from threading import Condition, Semaphore
+from typing import cast
 
+from ppnext.broadcasting import Broadcasts, Buffer
 from ppnext.callbacks import CallbackThread
-from ppnext.engine import Engine
+from ppnext.engine import Engine, Finished
 from ppnext.errors import DestroyedServerError, NodeLost, PoisonedJob, WorkerDied
-from ppnext.job import Job
-from ppnext.nodes.link import Call, Link
+from ppnext.groups import Groups
+from ppnext.job import Job, mark_finished, mark_sent
+from ppnext.nodes.link import Link
+from ppnext.runtime.attendance import Attendance
 from ppnext.runtime.loop import LoopThread
+from ppnext.runtime.sharing import Shared, Sharing
+from ppnext.runtime.watch import is_possible as can_watch
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import Mishap, Status
+from ppnext.sched.model import JobId, JobState, Mishap, Status
 from ppnext.sched.policy import Policy
-from ppnext.shipping.functions import Definition
 from ppnext.stats import NodeStats
-from ppnext.wire.messages import Result
+from ppnext.wire.payloads import Payload
 
 __all__ = ["Client"]
 
@@ -33,33 +40,11 @@ _ERRORS = {
     Cause.LOST_TOO_OFTEN: NodeLost,
 }
 
+_FEW_WAIT = 8192
+"""Jobs that wait in the scheduler before it is told of more."""
+
 _FEW_WORDS = 120
 """Characters kept of the cause of each attempt but the last."""
-
-
-class _Out:
-    """A job that has not ended, and what is to be done when it does."""
-
-    __slots__ = ("callback", "callbackargs", "job")
-
-    def __init__(
-        self,
-        job: Job,
-        callback: Callable[..., object] | None,
-        callbackargs: tuple[Any, ...],
-    ) -> None:
-        self.job = job
-        self.callback = callback
-        self.callbackargs = callbackargs
-
-    def call_back(self) -> None:
-        """Hand the result to the user's callback."""
-        if self.callback is not None:
-            self.callback(*self.callbackargs, self.job.result())
-
-    def __repr__(self) -> str:
-        name = getattr(self.callback, "__qualname__", repr(self.callback))
-        return f"callback {name} of job {self.job.tid}"
 
 
 class Client:
@@ -68,22 +53,37 @@ class Client:
     Args:
         thread: the event loop.
         policy: the scheduler's numbers.
+        backlog: most jobs that have not ended before ``submit`` waits; None for no limit.
     """
 
-    def __init__(self, thread: LoopThread, policy: Policy) -> None:
+    def __init__(
+        self,
+        thread: LoopThread,
+        policy: Policy,
+        backlog: int | None = None,
+    ) -> None:
         self._callbacks = CallbackThread()
         self.engine = Engine(self, policy)
         # Why servers that were tried are not connected, by address.
         self.troubles: dict[str, str] = {}
+        self.sharing = Sharing()
+        self.broadcasts = Broadcasts(self._share, self._drop)
         self._thread = thread
-        # On the loop: jobs by number, and what each node has done, by name.
-        self._out: dict[int, _Out] = {}
+        self._room = None if backlog is None else Semaphore(backlog)
+        # Jobs that were submitted and not taken in, and whether the loop is to do so.
+        self._inbox: deque[Job] = deque()
+        self._is_posted = False
+        self._is_taking = False
+        # On the loop: jobs that the scheduler is not told of yet.
+        self._backlog: deque[Job] = deque()
+        self._groups = Groups(self._make_room)
+        # What each node has done, by name; guarded by the condition, which is notified when nodes
+        # come and go.
         self._stats: dict[str, NodeStats] = {"local": NodeStats()}
-        # Jobs of each group that have not ended or whose callback has not returned; the
-        # condition guards it and is notified whenever a group becomes empty.
-        self._groups: dict[str, int] = {}
+        self._slots = 0
         self._changed = Condition()
         self._destroyed = False
+        self._ended = False
 
     # From any thread.
 
@@ -92,29 +92,41 @@ class Client:
         """Where users' callbacks run."""
         return self._callbacks
 
-    def submit(
-        self,
-        job: Job,
-        call: Call,
-        definition: Definition,
-        callback: Callable[..., object] | None,
-        callbackargs: tuple[Any, ...],
-    ) -> None:
-        """Hand a job over.
+    def submit(self, job: Job) -> None:
+        """Hand a job over, in the caller's thread if a worker is free and the loop sleeps.
 
         Raises:
-            DestroyedServerError: it is too late.
+            DestroyedServerError: it is too late, also if that happened while there was no room.
         """
-        with self._changed:
+        if self._destroyed:
+            raise _destroyed_already()
+        if self._room is not None:
+            self._room.acquire()
             if self._destroyed:
-                raise DestroyedServerError("the job server has been destroyed and takes no jobs")
-            self._groups[job.group] = self._groups.get(job.group, 0) + 1
-        out = _Out(job, callback, callbackargs)
-        self._thread.post(self._submit, out, call, definition.payload)
+                self._room.release()  # for the next one who waits
+                raise _destroyed_already()
+        self._inbox.append(job)
+        if self._destroyed:
+            self._fail_inbox()
+        elif not self._is_posted:
+            if self.engine.unfinished < self._slots and self._thread.visit(self._take_inbox):
+                return
+            self._is_posted = True
+            self._thread.post(self._take_inbox)
 
     def cancelled(self, job: Job) -> None:
         """A job was cancelled by its user."""
         self._thread.post(self._cancel, job)
+
+    def attend(self, job: Job) -> Attendance | None:
+        """Return what a thread that waits for the job should sleep on; None for a lock.
+
+        With few jobs out it serves the stream on which the job will end. With many, the loop is
+        awake all the time, and to share its work costs more than it saves.
+        """
+        if not can_watch or self.engine.unfinished > self._slots:
+            return None
+        return Attendance(self._thread, lambda: self.engine.stream_of(job.tid))
 
     def wait(self, group: str | None, timeout: float | None) -> bool:
         """Wait until no job of the group, or of any, is left. Return whether that is so.
@@ -125,11 +137,9 @@ class Client:
         if self._callbacks.is_current:
             raise RuntimeError("a callback cannot wait for jobs: it would wait for itself")
 
-        def nothing_left() -> bool:
-            return not (group in self._groups if group else self._groups)
-
-        with self._changed:
-            return self._changed.wait_for(nothing_left, timeout)
+        if not self._destroyed:
+            self._thread.ask(_nothing)  # all that was submitted before counts
+        return self._groups.wait(group, timeout)
 
     def wait_for_nodes(self, number: int, timeout: float | None) -> bool:
         """Wait until this many nodes are connected, this machine being one if it has workers."""
@@ -161,58 +171,99 @@ class Client:
 
     def destroy(self) -> None:
         """End all jobs that have not ended, and wake everybody who waits for one."""
-        with self._changed:
-            self._destroyed = True
+        self._destroyed = True
+        if self._room is not None:
+            self._room.release()
         self._thread.post(self._end_all)
 
     @property
     def unfinished(self) -> int:
         """How many jobs have not ended."""
-        return len(self._out)
+        if self._ended:
+            return 0
+        return self.engine.unfinished + len(self._backlog) + len(self._inbox)
+
+    def _fail_inbox(self) -> None:
+        """End the jobs that came too late to be taken to the engine."""
+        while self._inbox:
+            try:
+                job = self._inbox.popleft()
+            except IndexError:  # another thread was faster
+                return
+            job.mark_failed(_destroyed())
 
     # On the loop.
 
-    def _submit(self, out: _Out, call: Call, function: bytes) -> None:
-        if self._destroyed:
-            self._out[out.job.tid] = out
-            self._fail(out.job.tid, _destroyed())
-        elif out.job.cancelled():
-            self._left(out.job.group)
+    def _take_inbox(self) -> None:
+        self._is_taking = True
+        self._is_posted = False
+        inbox = self._inbox
+        jobs = [inbox.popleft() for _ in range(len(inbox))]
+        if self._ended:
+            for job in jobs:
+                job.mark_failed(_destroyed())
         else:
-            self._out[out.job.tid] = out
-            self.engine.submit(out.job.tid, call, function)
+            self._groups.enter(jobs)
+            self._backlog.extend(jobs)
+            self._feed()
+        self._is_taking = False
+
+    def _feed(self) -> None:
+        """Tell the scheduler of more jobs, as long as few wait there.
+
+        It needs some to choose from; what it knows of a job costs more than the job.
+        """
+        backlog, engine = self._backlog, self.engine
+        while backlog and engine.waiting < _FEW_WAIT:
+            jobs = [backlog.popleft() for _ in range(min(len(backlog), _FEW_WAIT))]
+            engine.submit(
+                [JobState(JobId(it.tid), it, it.once) for it in jobs if not it.cancelled()]
+            )
+            self._groups.leave([it for it in jobs if it.cancelled()])
 
     def _cancel(self, job: Job) -> None:
-        if self._out.pop(job.tid, None) is not None:
-            self.engine.cancel(job.tid)
-            self._left(job.group)
+        self.engine.cancel(job.tid)
+        self._groups.leave([job])
 
     def _end_all(self) -> None:
-        for tid in list(self._out):
-            self._fail(tid, _destroyed())
+        self._fail_inbox()
+        self._ended = True
+        for state in self.engine.states():
+            cast(Job, state.call).mark_failed(_destroyed())
+        for job in self._backlog:
+            job.mark_failed(_destroyed())
+        self._backlog.clear()
+        self._groups.clear()
         with self._changed:
             self._changed.notify_all()
 
-    def _fail(self, tid: int, error: BaseException) -> None:
-        out = self._out.pop(tid, None)
-        if out is not None:
-            out.job.mark_failed(error)
-            self._left(out.job.group)
+    def _make_room(self, number: int) -> None:
+        """So many jobs have ended."""
+        if self._room is not None:
+            self._room.release(number)
 
-    def _left(self, group: str) -> None:
-        """A job of the group has ended, and so has its callback."""
-        with self._changed:
-            count = self._groups[group] - 1
-            if count:
-                self._groups[group] = count
-            else:
-                del self._groups[group]
-                self._changed.notify_all()
+    def _called(self, group: str) -> None:
+        """A callback of the group has returned; called in the callbacks' thread."""
+        if self._inbox or self._is_posted or self._is_taking:
+            # What it has submitted counts before it counts no more.
+            with suppress(RuntimeError):  # nothing counts any more: the loop has been stopped
+                self._thread.ask(_nothing)
+        self._groups.called(group)
+
+    def _share(self, buffers: Sequence[Buffer]) -> Payload:
+        return self.sharing.share(buffers) or b"".join(buffers)
+
+    def _drop(self, name: bytes) -> None:
+        """Nobody uses a broadcast object any more; called in any thread at any time."""
+        self._thread.turn.soon(partial(self.engine.drop, name))
 
     def _describe(self, job: Job) -> str:
         state = self.engine.state_of(job.tid)
-        if state is None:
+        if state is None and not job.is_counted:
             return "about to be sent" if not job.done() else "finished"
+        if state is None:
+            ahead = self.engine.waiting + self._backlog.index(job)
+            return f"waiting: {ahead} jobs before it"
         again = f"; {len(state.mishaps)} attempts were lost" if state.mishaps else ""
         if state.status is not Status.WAITING:
             return f"on {job.node}, attempt {state.attempt}{again}"
@@ -225,40 +276,57 @@ class Client:
         return f"waiting: {ahead} jobs before it, all {slots} slots are taken{again}"
 
     def _node(self, name: str) -> NodeStats:
-        return self._stats.setdefault(name, NodeStats())
+        stats = self._stats.get(name)
+        if stats is None:
+            stats = self._stats[name] = NodeStats()
+        return stats
 
     def _recount(self, link: Link) -> None:
         """A node came, went or changed: bring its size up to date and wake who waits for it."""
         links = self.engine.links.values()
         slots = sum(other.slots for other in links if other.name == link.name)
+        self._slots = sum(other.slots for other in links)
         with self._changed:
             self._node(link.name).ncpus = slots
             self._changed.notify_all()
 
     # The engine's audience; on the loop.
 
-    def job_started(self, job: int, attempt: int, link: Link) -> None:
-        self._node(link.name).attempts += 1
-        out = self._out.get(job)
-        if out is not None:
-            out.job.mark_sent(link.name)
+    def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
+        self._node(link.name).attempts += len(jobs)
+        mark_sent([cast(Job, state.call) for state in jobs], link.name)
 
-    def job_finished(self, job: int, result: Result, payload: bytes, link: Link) -> None:
-        stats = self._node(link.name)
-        stats.njobs += 1
-        stats.time += result.seconds
-        out = self._out.pop(job, None)
-        if out is None:
+    def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
+        if self._ended:
             return
-        out.job.mark_finished(result, payload)
-        if out.callback is None or result.raised:
-            self._left(out.job.group)
-        else:
-            group = out.job.group
-            self._callbacks.post(out.call_back, afterwards=lambda: self._left(group))
+        stats = self._node(link.name)
+        stats.njobs += len(jobs)
+        stats.time += sum([it.outcome.seconds for it in jobs])
+        ended = [(cast(Job, it.job.call), it.outcome, it.payload) for it in jobs]
+        called = [job for job, outcome, _ in ended if job.callback and not outcome.raised]
+        for job in called:
+            self._groups.calling(job.group)
+        for it in jobs:
+            arguments = cast(Job, it.job.call).arguments
+            if isinstance(arguments, Shared):
+                # Who else was given them, and has lost them since, may have forked.
+                self.sharing.take_back(arguments, it.outcome.freed and it.job.attempt == 1)
+        mark_finished(ended)
+        self._groups.leave([job for job, _, _ in ended])
+        for job in called:
+            self._call_back(job)
+        if self._backlog:
+            self._feed()
 
-    def job_ended(self, job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        self._fail(job, _ERRORS[cause](_explain(job, cause, mishaps)))
+    def _call_back(self, job: Job) -> None:
+        self._callbacks.post(job.call_back, afterwards=lambda: self._called(job.group))
+
+    def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
+        if not self._ended:
+            ended = cast(Job, job.call)
+            ended.mark_failed(_ERRORS[cause](_explain(job.id, cause, mishaps)))
+            self._groups.leave([ended])
+            self._feed()
 
     def job_lost(self, link: Link) -> None:
         self._node(link.name).lost += 1
@@ -277,6 +345,14 @@ class Client:
 
     def node_gone(self, link: Link, cause: str | None) -> None:
         self._recount(link)
+
+
+def _nothing() -> None:
+    """What the loop is asked to do by whoever waits for it to have done all else."""
+
+
+def _destroyed_already() -> DestroyedServerError:
+    return DestroyedServerError("the job server has been destroyed and takes no jobs")
 
 
 def _destroyed() -> DestroyedServerError:

@@ -2,36 +2,42 @@
 
 One engine serves a client's ``Server``, one each session of a daemon; they differ only in where
 jobs come from and who is told how they end (``Audience``). The engine lives on one event loop and
-is touched by its thread alone.
+is touched by its thread, or by a visitor of the loop, alone.
 
-Follow one job: ``submit`` keeps the call and tells the scheduler; the scheduler answers with an
-``Assign``; ``_act`` sends the function, if the node does not have it yet, and the job over the
-node's link; ``on_result`` asks the scheduler whether the result is wanted, forgets the call and
-hands the result to the audience.
+Follow one job: ``submit`` gives it to the scheduler; the scheduler answers with an ``Assign``;
+``_act`` sends it over the node's link, with the function if the node does not have it yet;
+``on_results`` asks the scheduler whether the result is wanted and hands it to the audience. What
+the job is about (``Call``) travels with its state, so nobody has to look it up. Jobs that come
+together and results that come together are handled together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Protocol
+from typing import NamedTuple, Protocol, cast
+from weakref import WeakValueDictionary
 
-from ppnext.nodes.link import Call, Link
+from ppnext.nodes.link import Call, Definition, Link
+from ppnext.runtime.streams import Stream
 from ppnext.sched.actions import (
     Action,
     Assign,
     Cause,
     End,
+    Kept,
     Release,
     Retract,
     Withdrawn,
 )
-from ppnext.sched.model import JobId, JobState, Mishap, NodeId
+from ppnext.sched.model import JobId, JobState, Mishap, NodeId, NodeKind
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
-from ppnext.wire.messages import Died, Result, Returned
+from ppnext.wire.messages import Died, Outcome, Returned
+from ppnext.wire.payloads import Payload
 
-__all__ = ["Audience", "Engine"]
+__all__ = ["Audience", "Engine", "Finished"]
 
 _KEPT = 256
 """Most functions that are kept although no job calls them."""
@@ -40,16 +46,24 @@ _KEPT_BYTES = 64 << 20
 """Most bytes of functions above which those go that no job calls."""
 
 
+class Finished(NamedTuple):
+    """A job that has ended by itself."""
+
+    job: JobState
+    outcome: Outcome
+    payload: Payload
+
+
 class Audience(Protocol):
     """Who is told how jobs end: the futures of a client, or the session of a daemon."""
 
-    def job_started(self, job: int, attempt: int, link: Link) -> None:
-        """The job was sent to a node, where it runs now or soon."""
+    def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
+        """The jobs were sent to a node, where they run now or soon."""
 
-    def job_finished(self, job: int, result: Result, payload: bytes, link: Link) -> None:
-        """The job has ended by itself."""
+    def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
+        """The jobs have ended by themselves."""
 
-    def job_ended(self, job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
+    def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         """The job has ended without a result."""
 
     def job_lost(self, link: Link) -> None:
@@ -71,30 +85,49 @@ class Audience(Protocol):
         """A node has been lost, or was let go (None)."""
 
 
+class _Definition:
+    """A function whose payload arrives after the jobs that call it, or before."""
+
+    __slots__ = ("__weakref__", "digest", "is_held", "payload")
+
+    uses = ()
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.payload: Payload | None = None
+        self.is_held = False
+
+
 class Engine:
     """Runs jobs on nodes.
 
     Args:
         audience: who is told.
         policy: the scheduler's numbers.
+        held_most: most bytes of objects that are held, but for the newest.
     """
 
-    def __init__(self, audience: Audience, policy: Policy | None = None) -> None:
+    def __init__(
+        self, audience: Audience, policy: Policy | None = None, held_most: int = 1 << 30
+    ) -> None:
         self.links: dict[NodeId, Link] = {}
         self._audience = audience
         self._scheduler = Scheduler(policy)
-        self._calls: dict[int, Call] = {}
-        # Cancelled jobs that a node may still hold: their calls are kept until it does not.
-        self._cancelled: set[int] = set()
-        # Functions by content hash, with the number of jobs here that call them; a function
-        # that no job calls stays until _KEPT newer ones do not need it either.
-        self._functions: dict[bytes, bytes] = {}
-        self._functions_size = 0
-        self._users: dict[bytes, int] = {}
+        # Functions by content hash, for as long as a job calls them or they are among the last
+        # _KEPT that were given, oldest first.
+        self._definitions: WeakValueDictionary[bytes, Definition] = WeakValueDictionary()
+        self._recent: deque[Definition] = deque()
+        self._recent_size = 0
+        self._newest: Definition | None = None
+        # Objects that were provided to be held, oldest first.
+        self._held: dict[bytes, Definition] = {}
+        self._held_most = held_most
         # Nodes that wait for a function which has to be fetched first.
         self._missing: dict[bytes, list[NodeId]] = {}
         self._numbers = count(1)
         self._acting = False
+        # Whether an event was reported while actions were carried out.
+        self._overtaken = False
 
     def new_node(self) -> NodeId:
         """Return a number that no node has had."""
@@ -102,34 +135,47 @@ class Engine:
 
     # Jobs.
 
-    def submit(self, job: int, call: Call, function: bytes | None = None) -> None:
-        """Run a job.
-
-        Args:
-            job: a number that no job here has.
-            call: what to run.
-            function: the function's payload, if the engine may not have it.
-        """
-        self._calls[job] = call
-        self._users[call.function] = self._users.get(call.function, 0) + 1
-        if function is not None and call.function not in self._functions:
-            self.provide(call.function, function)
-        self._scheduler.on_submit(JobId(job), call.once)
+    def submit(self, jobs: Sequence[JobState]) -> None:
+        """Run jobs. The ``call`` of each is a ``Call``; no job here has their numbers."""
+        for job in jobs:
+            definition = cast(Call, job.call).definition
+            if definition is not self._newest:
+                self._newest = definition
+                self._definitions[definition.digest] = definition
+        self._scheduler.on_submit(jobs)
         self._act()
 
-    def provide(self, digest: bytes, payload: bytes) -> None:
-        """Keep a function; nodes that wait for it get it now."""
-        self._functions_size += len(payload) - len(self._functions.pop(digest, b""))
-        self._functions[digest] = payload
-        self._trim_functions(digest)
+    def definition(self, digest: bytes) -> Definition:
+        """Return the function of a content hash; without its payload, if that is not here."""
+        definition = self._definitions.get(digest)
+        if definition is None:
+            definition = self._definitions[digest] = _Definition(digest)
+        return definition
+
+    def provide(self, digest: bytes, payload: Payload, hold: bool = False) -> None:
+        """Keep a function or an object; nodes that wait for it get it now.
+
+        Args:
+            hold: keep it until ``drop``, if there is room.
+        """
+        definition = self.definition(digest)
+        if isinstance(definition, _Definition):
+            definition.payload = payload
+            definition.is_held = hold
+        self._keep(definition)
         for node in self._missing.pop(digest, ()):
             if node in self.links:
-                self.links[node].define(digest, payload)
+                self.links[node].define(definition)
+
+    def drop(self, digest: bytes) -> None:
+        """No job uses an object any more: nodes need not keep it."""
+        self._held.pop(digest, None)
+        for link in self.links.values():
+            link.drop(digest)
 
     def cancel(self, job: int) -> None:
         """Nobody wants the job any more; nobody will be told how it ends."""
         self._scheduler.on_cancel(JobId(job))
-        self._cancelled.add(job)
         self._act()
 
     def withdraw(self, jobs: Iterable[int]) -> None:
@@ -146,12 +192,20 @@ class Engine:
         self._audience.node_joined(link)
         self._act()
 
-    def on_result(self, link: Link, result: Result, payload: bytes) -> None:
-        job = JobId(result.job)
-        if self._scheduler.on_finished(link.node, job, result.attempt, result.seconds):
-            self._forget(job)
-            self._audience.job_finished(job, result, payload, link)
+    def on_results(
+        self, link: Link, outcomes: Sequence[Outcome], payloads: Sequence[Payload]
+    ) -> None:
+        states = self._scheduler.on_finished(
+            link.node, [(JobId(it.job), it.attempt, it.seconds) for it in outcomes]
+        )
+        finished = [
+            Finished(state, outcome, payload)
+            for state, outcome, payload in zip(states, outcomes, payloads, strict=True)
+            if state is not None
+        ]
+        # The next jobs leave before anybody looks at what came back.
         self._act()
+        self._audience.jobs_finished(finished, link)
 
     def on_died(self, link: Link, died: Died) -> None:
         self._audience.job_lost(link)
@@ -167,9 +221,14 @@ class Engine:
         self._act()
 
     def on_need(self, link: Link, digest: bytes) -> None:
-        payload = self._functions.get(digest)
-        if payload is not None:
-            link.define(digest, payload)
+        definition: Definition | None = self.definition(digest)
+        if definition is None or definition.payload is None:
+            # Registered under its hash is the newest of several equal ones; another may be in use.
+            held = self._scheduler.nodes[link.node].held.values()
+            used = (cast(Call, job.call).definition for job in held)
+            definition = next((it for it in used if it.digest == digest and it.payload), None)
+        if definition is not None:
+            link.define(definition)
         else:
             self._missing.setdefault(digest, []).append(link.node)
             self._audience.need(digest)
@@ -186,11 +245,12 @@ class Engine:
             self._scheduler.on_node_draining(link.node)
             self._act()
 
-    def on_lost(self, link: Link, cause: str) -> None:
+    def on_lost(self, link: Link, cause: str, running: int | None) -> None:
         if self.links.pop(link.node, None) is not None:
             for _ in range(self._scheduler.lost_with(link.node)):
                 self._audience.job_lost(link)
-            self._scheduler.on_node_lost(link.node, cause)
+            job = None if running is None else JobId(running)
+            self._scheduler.on_node_lost(link.node, cause, job)
             self._audience.node_gone(link, cause)
             self._act()
 
@@ -198,6 +258,7 @@ class Engine:
 
     def _act(self) -> None:
         if self._acting:
+            self._overtaken = True
             return  # what this event asks for comes after what earlier ones did
         self._acting = True
         try:
@@ -205,10 +266,7 @@ class Engine:
                 for action in actions:
                     self._carry_out(action)
         finally:
-            self._acting = False
-        for job in [job for job in self._cancelled if job not in self._scheduler.jobs]:
-            self._cancelled.remove(job)
-            self._forget(job)
+            self._acting = self._overtaken = False
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, Assign):
@@ -217,60 +275,49 @@ class Engine:
             if action.node in self.links:
                 self.links[action.node].retract(action.jobs)
         elif isinstance(action, End):
-            self._forget(action.job)
             self._audience.job_ended(action.job, action.cause, action.mishaps)
         elif isinstance(action, Release):
             link = self.links.pop(action.node)
             self._audience.node_gone(link, None)
             link.close("not needed any more")
-        else:
-            withdrawn = isinstance(action, Withdrawn)
-            if withdrawn:
-                self._forget(action.job)
-            self._audience.job_withdrawn(action.job, withdrawn)
+        elif isinstance(action, Withdrawn):
+            self._audience.job_withdrawn(action.job.id, True)
+        elif isinstance(action, Kept):
+            self._audience.job_withdrawn(action.job, False)
 
     def _assign(self, action: Assign) -> None:
         link = self.links.get(action.node)
-        call = self._calls.get(action.job)
-        if link is None or call is None:
+        if link is None:
             return  # overtaken by a later event; the scheduler knows, its next action follows
-        if not link.knows(call.function):
-            payload = self._functions.get(call.function)
-            if payload is not None:
-                link.define(call.function, payload)
-        link.run(action.job, action.attempt, call)
-        self._audience.job_started(action.job, action.attempt, link)
+        jobs = action.jobs
+        if self._overtaken:
+            jobs = [job for job in jobs if job.node == action.node]
+        link.run(jobs)
+        self._audience.jobs_started(jobs, link)
 
-    def _forget(self, job: int) -> None:
-        call = self._calls.pop(job, None)
-        if call is None:
+    def _keep(self, definition: Definition) -> None:
+        """Keep a function although no job calls it, and forget the oldest of those."""
+        if definition.is_held:
+            self._held[definition.digest] = definition
+            size = sum(len(it.payload or b"") for it in self._held.values())
+            while size > self._held_most and len(self._held) > 1:
+                # It is asked for again when a job needs it.
+                size -= len(self._held.pop(next(iter(self._held))).payload or b"")
             return
-        users = self._users[call.function] - 1
-        if users:
-            self._users[call.function] = users
-        else:
-            del self._users[call.function]
-            self._trim_functions(b"")
-
-    def _trim_functions(self, newest: bytes) -> None:
-        """Drop the oldest functions that no job calls, beyond those that are likely to return.
-
-        The newest stays in any case: the job that calls it comes next.
-        """
-        if len(self._functions) <= _KEPT and self._functions_size <= _KEPT_BYTES:
+        if definition in self._recent:
             return
-        for digest in list(self._functions):
-            if digest not in self._users and digest != newest:
-                self._functions_size -= len(self._functions.pop(digest))
-            if len(self._functions) <= _KEPT and self._functions_size <= _KEPT_BYTES:
-                return
+        self._recent.append(definition)
+        self._recent_size += len(definition.payload or b"")
+        while len(self._recent) > _KEPT or self._recent_size > _KEPT_BYTES:
+            if len(self._recent) == 1:
+                return  # the job that calls the newest comes next
+            self._recent_size -= len(self._recent.popleft().payload or b"")
 
     def clear(self) -> None:
-        """Forget all jobs and functions, once nobody wants any of them."""
-        self._calls.clear()
-        self._users.clear()
-        self._functions.clear()
-        self._functions_size = 0
+        """Forget all functions, once nobody wants any job."""
+        self._recent.clear()
+        self._recent_size = 0
+        self._held.clear()
         self._missing.clear()
 
     # Questions.
@@ -282,6 +329,21 @@ class Engine:
     def waiting_before(self, job: int) -> int:
         """How many jobs will be placed before this one."""
         return self._scheduler.waiting_before(JobId(job))
+
+    def stream_of(self, job: int) -> Stream | None:
+        """Return the stream on which a job will end; None if it is not on a worker here."""
+        state = self._scheduler.jobs.get(JobId(job))
+        link = None if state is None or state.node is None else self.links.get(state.node)
+        return link.jobs if link is not None and link.kind is NodeKind.WORKER else None
+
+    def states(self) -> list[JobState]:
+        """The jobs that have not ended."""
+        return list(self._scheduler.jobs.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait to be placed."""
+        return self._scheduler.waiting
 
     @property
     def unfinished(self) -> int:

@@ -29,7 +29,11 @@ a class here that is one of them as well.
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppnext.cancelled import JobCancelled
 
 __all__ = [
     "AddressError",
@@ -103,10 +107,6 @@ class NodeLost(JobError):
     """A job's node was lost, and the job may not be run again: it may have run, once."""
 
 
-class JobCancelled(JobError, CancelledError):
-    """A job was cancelled before it ended."""
-
-
 class DestroyedServerError(PpnextError, RuntimeError):
     """The job server has been destroyed: it takes no jobs, and those it had have ended."""
 
@@ -149,3 +149,11 @@ class ProtocolError(NetworkError):
 
 class DiscoveryUnavailable(PpnextError):
     """mDNS cannot be used here; servers named explicitly still work."""
+
+
+def __getattr__(name: str) -> type[PpnextError]:
+    # Its other base belongs to a package that takes long to load, and a worker never raises it.
+    if name == "JobCancelled":
+        cancelled: type[PpnextError] = import_module("ppnext.cancelled").JobCancelled
+        return cancelled
+    raise AttributeError(f"module 'ppnext.errors' has no attribute {name!r}")

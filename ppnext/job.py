@@ -2,27 +2,35 @@
 
 The result stays pickled until somebody asks for it, and is unpickled in that thread: a class with
 a slow or broken ``__setstate__`` costs its own user time, not the event loop.
+
+A program may have a million jobs waiting, and most are only ever waited for and called. So a job
+is small, and the state of a ``Future`` proper, with its condition and its lists, is made when
+something first asks for it: ``concurrent.futures.wait``, ``add_done_callback``, ``asyncio``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
-from concurrent.futures import CancelledError, Future, InvalidStateError
-from contextlib import suppress
-from threading import Lock
+from concurrent.futures import Future
+from threading import TIMEOUT_MAX, Lock
 from typing import Any, Protocol
 
 from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, RemoteError
+from ppnext.nodes.link import Definition
+from ppnext.runtime.attendance import Sleeper, taken_lock
 from ppnext.shipping.outcomes import decode_exception, decode_result, encode_result
-from ppnext.wire.messages import Result
+from ppnext.wire.messages import Outcome
+from ppnext.wire.payloads import Payload, view_of
 
-__all__ = ["Job", "JobOwner"]
+__all__ = ["Job", "JobOwner", "mark_finished", "mark_sent"]
 
-# Guards the step from pending to running or cancelled, of all jobs: it is taken for an instant.
-_starting = Lock()
+# Guards the steps of all jobs from one state to the next: it is taken for an instant.
+_lock = Lock()
+
+_PENDING, _SENT, _CANCELLED, _FINISHED = range(4)
 
 
 class JobOwner(Protocol):
@@ -37,6 +45,9 @@ class JobOwner(Protocol):
 
     def cancelled(self, job: Job) -> None:
         """The job was cancelled by its user."""
+
+    def attend(self, job: Job) -> Sleeper | None:
+        """Return what a thread that waits for the job should sleep on; None for a lock."""
 
 
 class _Raised(Exception):
@@ -56,18 +67,69 @@ class Job(Future[Any]):
         server: the ``Server`` it was given to, which is not forgotten before its jobs are.
         node: name of the node that it was last sent to; None while it has not been sent.
         attempts: how often it has been sent to a node.
+        seconds: how long the call took on the node, in seconds; None before it has ended.
+        definition: the function, as it is shipped.
+        arguments: the arguments, as they are shipped; empty once the job has ended.
+        uses: broadcast objects that the arguments refer to; none once the job has ended.
+        once: whether it must not be started a second time.
+        is_counted: whether ``Server.wait`` waits for it.
     """
 
-    def __init__(self, owner: JobOwner, tid: int, group: str, server: object) -> None:
-        super().__init__()
+    __slots__ = (
+        "_callback",
+        "_is_future",
+        "_outcome",
+        "_output",
+        "_owner",
+        "_phase",
+        "_report",
+        "_sleepers",
+        "_unshown",
+        "arguments",
+        "attempts",
+        "definition",
+        "group",
+        "is_counted",
+        "node",
+        "once",
+        "seconds",
+        "server",
+        "tid",
+        "uses",
+    )
+
+    def __init__(
+        self,
+        owner: JobOwner,
+        tid: int,
+        group: str,
+        server: object,
+        definition: Definition,
+        arguments: Payload,
+        callback: tuple[Callable[..., object], tuple[Any, ...]] | None = None,
+        uses: Sequence[object] = (),
+        once: bool = False,
+    ) -> None:
+        # Future.__init__ is called by _make_future.
+        self._is_future = False
         self.tid = tid
         self.group = group
         self.server = server
+        self.definition = definition
+        self.arguments = arguments
+        self.uses = uses
+        self.once = once
+        self.is_counted = False
         self.node: str | None = None
         self.attempts = 0
+        self.seconds: float | None = None
         self._owner = owner
+        self._callback = callback
+        self._phase = _PENDING
+        # What threads that wait for the job sleep on, released when it has ended.
+        self._sleepers: tuple[Sleeper, ...] = ()
         # What came back: whether the job raised, and the pickle; then what it was unpickled to.
-        self._report: tuple[bool, bytes] | None = None
+        self._report: tuple[bool, Payload, int] | None = None
         self._outcome: tuple[BaseException | None, Any] | None = None
         self._output = ""
         self._unshown = False
@@ -96,12 +158,10 @@ class Job(Future[Any]):
             CancelledError: it was cancelled.
             Exception: what the job raised, or one of ours; see ``__call__``.
         """
-        try:
-            super().result(timeout)
-        except _Raised:
-            pass  # what it raised is unpickled below
-        except CancelledError:
-            raise JobCancelled(f"job {self.tid} was cancelled before it was sent") from None
+        if self._phase < _CANCELLED and not self._await(timeout):
+            raise futures.TimeoutError(f"job {self.tid} has not ended after {timeout} s")
+        if self._phase == _CANCELLED:
+            raise JobCancelled(f"job {self.tid} was cancelled before it was sent")
         error, value = self._open()
         if error is not None:
             try:
@@ -117,17 +177,27 @@ class Job(Future[Any]):
             TimeoutError: it has not ended by then; it goes on.
             CancelledError: it was cancelled.
         """
-        try:
-            error = super().exception(timeout)
-        except CancelledError:
-            raise JobCancelled(f"job {self.tid} was cancelled before it was sent") from None
-        if error is not None and not isinstance(error, _Raised):
-            return error
+        if not self._await(timeout):
+            raise futures.TimeoutError(f"job {self.tid} has not ended after {timeout} s")
+        if self._phase == _CANCELLED:
+            raise JobCancelled(f"job {self.tid} was cancelled before it was sent")
         return self._open()[0]
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait at most ``timeout`` seconds for the job to end. Return whether it has ended."""
-        return bool(futures.wait([self], timeout).done)
+        return self._await(timeout)
+
+    def done(self) -> bool:
+        """Whether the job has ended, in whatever way."""
+        return self._phase >= _CANCELLED
+
+    def running(self) -> bool:
+        """Whether the job has been sent to a node and has not ended."""
+        return self._phase == _SENT
+
+    def cancelled(self) -> bool:
+        """Whether the job was cancelled."""
+        return self._phase == _CANCELLED
 
     @property
     def finished(self) -> bool:
@@ -148,12 +218,13 @@ class Job(Future[Any]):
 
     def cancel(self) -> bool:
         """Cancel the job if it has not been sent to a node. Return whether it was cancelled."""
-        with _starting:
-            if self.cancelled():
-                return True
-            if self.running() or not super().cancel():
-                return False
-            self.set_running_or_notify_cancel()
+        with _lock:
+            if self._phase != _PENDING:
+                return self._phase == _CANCELLED
+            self._end(_CANCELLED)
+            told = self._is_future
+        if told:
+            self._tell_future()
         self._owner.cancelled(self)
         return True
 
@@ -167,39 +238,103 @@ class Job(Future[Any]):
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "unfinished"
         return f"<Job {self.tid} {state}{where}>"
 
-    # What the client reports; on the event loop.
+    # What the client reports.
 
-    def mark_sent(self, node: str) -> None:
-        """The job was sent to a node."""
-        self.node = node
-        self.attempts += 1
-        if self.attempts == 1:
-            with _starting:
-                if not self.cancelled():
-                    self.set_running_or_notify_cancel()
+    @property
+    def callback(self) -> tuple[Callable[..., object], tuple[Any, ...]] | None:
+        """What is to be called with the result, and its first arguments."""
+        return self._callback
 
-    def mark_finished(self, result: Result, payload: bytes) -> None:
-        """The job has ended by itself."""
-        if result.output:
-            self._output = payload[: result.output].decode(errors="backslashreplace")
-            if result.dropped:
-                self._output += f"\n[ppnext: {result.dropped} bytes of output were left out]\n"
-            self._unshown = True
-        self._report = result.raised, payload[result.output :]
-        with suppress(InvalidStateError):  # it was cancelled at this very moment
-            if result.raised:
-                self.set_exception(_Raised())
-            else:
-                self.set_result(None)
+    def call_back(self) -> None:
+        """Call the callback with the result."""
+        if self._callback is not None:
+            function, arguments = self._callback
+            function(*arguments, self.result())
 
     def mark_failed(self, error: BaseException) -> None:
         """The job has ended without a result."""
-        with suppress(InvalidStateError):  # it was cancelled at this very moment
-            self.set_exception(error)
+        with _lock:
+            if self._phase >= _CANCELLED:
+                return
+            self._outcome = error, None
+            self._end(_FINISHED)
+            told = self._is_future
+        if told:
+            self._tell_future()
+
+    def _take_output(self, outcome: Outcome, payload: Payload) -> None:
+        text = bytes(view_of(payload)[outcome.size - outcome.output :])
+        self._output = text.decode(errors="backslashreplace")
+        if outcome.dropped:
+            self._output += f"\n[ppnext: {outcome.dropped} bytes of output were left out]\n"
+        self._unshown = True
+
+    # Waiting.
+
+    def _end(self, phase: int) -> None:
+        """Enter a last phase and wake who waits. With the lock."""
+        self._phase = phase
+        self.arguments = b""
+        self.uses = ()
+        if self._sleepers:
+            for sleeper in self._sleepers:
+                sleeper.release()
+            self._sleepers = ()
+
+    def _await(self, timeout: float | None) -> bool:
+        """Wait for the end of the job. Return whether it has ended."""
+        sleeper = self._owner.attend(self) or taken_lock()
+        with _lock:
+            if self._phase >= _CANCELLED:
+                return True
+            self._sleepers += (sleeper,)
+        try:
+            if timeout is None:
+                return sleeper.acquire()
+            return sleeper.acquire(timeout=min(max(0.0, timeout), TIMEOUT_MAX))
+        finally:
+            with _lock:
+                self._sleepers = tuple(other for other in self._sleepers if other is not sleeper)
+
+    # The Future.
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what is not there is looked up here: an attribute of Future before its __init__.
+        if name.startswith("__") or name in Job.__slots__ or not self._make_future():
+            raise AttributeError(f"'Job' object has no attribute {name!r}")
+        return getattr(self, name)
+
+    def _make_future(self) -> bool:
+        """Make the state of a Future, in the phase that the job is in, unless it is there."""
+        with _lock:
+            if self._is_future:
+                return False
+            super().__init__()
+            self._is_future = True
+            self._tell_future()
+            return True
+
+    def _tell_future(self) -> None:
+        """Bring the Future into the phase that the job is in."""
+        if self._phase == _SENT:
+            self.set_running_or_notify_cancel()
+        elif self._phase == _CANCELLED:
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        elif self._phase == _FINISHED:
+            if self._report is not None:
+                raised = self._report[0]
+                error: BaseException | None = _Raised() if raised else None
+            else:
+                error = self._outcome[0] if self._outcome else None
+            if error is None:
+                self.set_result(None)
+            else:
+                self.set_exception(error)
 
     def show_output(self) -> None:
         """Print what the job wrote, the first time that anybody asks for its result."""
-        with _starting:
+        with _lock:
             unshown, self._unshown = self._unshown, False
         if unshown:
             sys.stdout.write(self._output)
@@ -208,10 +343,14 @@ class Job(Future[Any]):
         """Unpickle what came back, once. Two threads may both do it; one outcome is kept."""
         report = self._report
         if self._outcome is None and report is not None:
-            self.show_output()
-            raised, payload = report
-            outcome = (decode_exception(payload), None) if raised else _decoded(payload)
-            with _starting:
+            if self._unshown:
+                self.show_output()
+            raised, payload, size = report
+            content = payload if type(payload) is bytes else view_of(payload)
+            if size < len(content):
+                content = content[:size]
+            outcome = (decode_exception(bytes(content)), None) if raised else _decoded(content)
+            with _lock:
                 self._outcome = self._outcome or outcome
                 self._report = None
         if self._outcome is None:
@@ -219,7 +358,40 @@ class Job(Future[Any]):
         return self._outcome
 
 
-def _decoded(payload: bytes) -> tuple[BaseException | None, Any]:
+def mark_sent(jobs: Iterable[Job], node: str) -> None:
+    """The jobs were sent to a node."""
+    told = []
+    with _lock:
+        for job in jobs:
+            job.node = node
+            job.attempts += 1
+            if job._phase == _PENDING:
+                job._phase = _SENT
+                if job._is_future:
+                    told.append(job)
+    for job in told:
+        job._tell_future()
+
+
+def mark_finished(ended: Iterable[tuple[Job, Outcome, Payload]]) -> None:
+    """The jobs have ended by themselves."""
+    told = []
+    with _lock:
+        for job, outcome, payload in ended:
+            if job._phase >= _CANCELLED:
+                continue  # it was cancelled at this very moment
+            job.seconds = outcome.seconds
+            job._report = outcome.raised, payload, outcome.size - outcome.output
+            if outcome.output:
+                job._take_output(outcome, payload)
+            job._end(_FINISHED)
+            if job._is_future:
+                told.append(job)
+    for job in told:
+        job._tell_future()
+
+
+def _decoded(payload: bytes | memoryview) -> tuple[BaseException | None, Any]:
     try:
         return None, decode_result(payload)
     except RemoteError as error:

@@ -1,42 +1,44 @@
 """The job server: ``Server``, the Parallel Python interface.
 
-``Server`` checks what it is told, pickles what it is given, and hands both to its ``Client``. It
-runs in the user's threads; everything behind it runs on one event loop in a thread of its own.
+``Server`` checks what it is told and leaves the rest to its parts; see ``assembly``. It runs in the
+user's threads. What its parts are made of is loaded while the first worker process starts.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import platform
-import secrets
-import socket
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ppnext.client import Client
-from ppnext.errors import DestroyedServerError, NotShippable
-from ppnext.job import Job
-from ppnext.nodes.link import Call
-from ppnext.nodes.local import WorkerPool
-from ppnext.runtime.loop import LoopThread
-from ppnext.runtime.processes import check_platform, worker_environment
-from ppnext.sched.policy import Policy
-from ppnext.settings import AUTODETECT, Network, check_ncpus, check_proto, network_settings
-from ppnext.shipping.calls import encode_call
-from ppnext.shipping.functions import FunctionShipper, unwrap_call
-from ppnext.stats import NodeStats, format_stats
-from ppnext.version import VERSION
-from ppnext.wire.connection import PAYLOAD_LIMIT
+from ppnext.arguments import check_call
+from ppnext.errors import DestroyedServerError
+from ppnext.runtime.processes import check_platform, start_worker, worker_environment
+from ppnext.settings import (
+    AUTODETECT,
+    check_backlog,
+    check_ncpus,
+    check_proto,
+)
+
+if TYPE_CHECKING:
+    from ppnext.job import Job
+    from ppnext.mapping import MapRun
+    from ppnext.network import Network
+    from ppnext.shipping.broadcasts import Broadcast
+    from ppnext.stats import NodeStats
+    from ppnext.wire.keys import Key
 
 __all__ = ["Server"]
 
 _HEARTBEAT_LIMIT = 30.0
+
+_NETWORK_VARIABLES = ("PPNEXT_SERVERS", "PPNEXT_SERVERS_FILE")
+
+_NOTHING: tuple[Any, ...] = ()
 
 # Servers that are to be destroyed when the interpreter ends; none is kept alive by being here.
 _servers: weakref.WeakSet[Server] = weakref.WeakSet()
@@ -63,6 +65,7 @@ class Server:
         key_file: key file to use instead of the user's own.
         interfaces: addresses of the network interfaces on which to look for ppservers; all if
             None and ``PPNEXT_INTERFACES`` is not set.
+        backlog: most unfinished jobs before ``submit`` waits for one to end; None for no limit.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -81,35 +84,27 @@ class Server:
         *,
         key_file: str | os.PathLike[str] | None = None,
         interfaces: Iterable[str] | str | None = None,
+        backlog: int | None = None,
     ) -> None:
         self._ncpus = check_ncpus(ncpus)
         self._proto = check_proto(proto)
+        self._backlog = check_backlog(backlog)
         silence = _check_timeout(socket_timeout)
         if self._ncpus:
             check_platform()
-        network = network_settings(ppservers, interfaces)
-        key = _key_for(network, secret, key_file)
+        network, key = _network(ppservers, interfaces, secret, key_file)
         self._created = time.monotonic()
-        self._tids = count()
-        self._shipper = FunctionShipper(self._proto)
-        self._thread = LoopThread("ppnext-engine")
-        # A worker that ends after each job must not hold others that would have to be taken back.
-        self._client = Client(self._thread, Policy(prefetch_limit=0) if restart else Policy())
-        engine = self._client.engine
-        self._pool = WorkerPool(
-            self._thread.loop,
-            engine,
-            engine.new_node,
-            "local",
-            list(sys.path),
-            self._proto,
-            worker_environment(os.environ),
-            restart,
+        environment = worker_environment(os.environ)
+        # A worker takes about as long to come up as what this process needs is to load.
+        started = [start_worker(environment)] if self._ncpus else []
+        from ppnext.assembly import Assembly
+
+        self._parts = Assembly(
+            self._ncpus, started, environment, self._proto, restart, self._backlog
         )
-        self._thread.post(self._pool.resize, self._ncpus)
         self._destroyed = False
-        if network:
-            self._thread.post(self._start_network, network, key, silence)
+        if network is not None and key is not None:
+            self._parts.use_network(network, key, silence)
         _servers.add(self)
 
     # Jobs.
@@ -152,24 +147,92 @@ class Server:
         """
         if self._destroyed:
             raise DestroyedServerError("the job server has been destroyed and takes no jobs")
-        _check_call(func, args, depfuncs, modules, callback, callbackargs, group, globals, kwargs)
-        plain, all_args, all_kwargs = unwrap_call(func, args, kwargs or {})
-        definition = self._shipper.ship(plain, depfuncs, modules, globals)
-        arguments = encode_call(all_args, all_kwargs, self._proto)
-        _check_size("function", definition.payload)
-        _check_size("arguments", arguments)
-        job = Job(self._client, next(self._tids), group, self)
-        call = Call(definition.digest, arguments, not retry)
-        self._client.submit(job, call, definition, callback, callbackargs)
-        return job
+        if (
+            kwargs is not None
+            or globals is not None
+            or callback is not None
+            or depfuncs is not _NOTHING
+            or modules is not _NOTHING
+            or callbackargs is not _NOTHING
+            or type(args) is not tuple
+            or type(group) is not str
+            or not callable(func)
+        ):
+            check_call(
+                func, args, depfuncs, modules, callback, callbackargs, group, globals, kwargs
+            )
+        return self._parts.submitter.submit(
+            self,
+            func,
+            args,
+            kwargs,
+            depfuncs,
+            modules,
+            globals,
+            group,
+            None if callback is None else (callback, callbackargs),
+            retry,
+        )
 
-    def map(self, func: Callable[..., Any], *iterables: Iterable[Any]) -> Iterator[Any]:
-        """Submit a job for each set of arguments, as ``map`` does; yield results in their order.
+    def map(
+        self,
+        func: Callable[..., Any],
+        *iterables: Iterable[Any],
+        chunksize: int | str = "auto",
+        ordered: bool = True,
+    ) -> Iterator[Any]:
+        """Call ``func`` with each set of arguments, as ``map`` does; yield the results.
 
-        All jobs are submitted at once. If one raises, the iterator raises at its place.
+        Work starts at once; arguments are pulled only a little ahead of the results, so the
+        iterables may be endless. What a call raises is raised at its place, what an iterable
+        raises when the results before it are out; then the generator is finished. Closing or
+        dropping it cancels what has not been started. Calls may be made again when a worker or
+        node is lost, as jobs are; of a bound method or a partial each worker has one copy.
+
+        Args:
+            chunksize: calls that go as one job; ``"auto"`` for as many as make some milliseconds,
+                which is learnt while it runs.
+            ordered: whether results come in the order of the arguments, or as they are there.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong.
+            NotShippable: the function cannot be pickled.
+            DestroyedServerError: the server has been destroyed.
         """
-        jobs = [self.submit(func, args) for args in zip(*iterables, strict=False)]
-        return (job() for job in jobs)
+        return self._map(func, iterables, chunksize, ordered).results()
+
+    def _map(
+        self,
+        func: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        chunksize: int | str,
+        ordered: bool = True,
+        keep_going: bool = False,
+        group: str = "default",
+    ) -> MapRun:
+        if self._destroyed:
+            raise DestroyedServerError("the job server has been destroyed and takes no jobs")
+
+        slots = lambda: sum(self.get_active_nodes().values())  # noqa: E731
+        return self._parts.submitter.map(
+            self, slots, func, iterables, chunksize, ordered, keep_going, group
+        )
+
+    def broadcast(self, obj: object) -> Broadcast:
+        """Have nodes hold an object that many jobs use, and return a handle to it.
+
+        Jobs that are given the handle, anywhere in their arguments, get the object itself. It is
+        pickled now, sent to each node once, when a job there first needs it, and mapped by all
+        workers of a machine from the same memory. It is not to be written to; arrays are read-only.
+        Nodes drop it when the handle is gone and no unfinished job was given it.
+
+        Raises:
+            NotShippable: the object cannot be pickled.
+            DestroyedServerError: the server has been destroyed.
+        """
+        if self._destroyed:
+            raise DestroyedServerError("the job server has been destroyed and holds no objects")
+        return self._parts.submitter.broadcast(obj)
 
     def wait(self, group: str | None = None, timeout: float | None = None) -> bool:
         """Wait until all jobs, or all of a group, have ended and their callbacks have returned.
@@ -179,7 +242,7 @@ class Server:
         Returns:
             whether they have; False after ``timeout`` seconds.
         """
-        return self._client.wait(group, timeout)
+        return self._parts.client.wait(group, timeout)
 
     # Nodes.
 
@@ -201,7 +264,7 @@ class Server:
         if self._destroyed:
             raise DestroyedServerError("the job server has been destroyed")
         self._ncpus = wanted
-        self._thread.post(self._pool.resize, wanted)
+        self._parts.thread.post(self._parts.pool.resize, wanted)
 
     def get_active_nodes(self) -> dict[str, int]:
         """Return the nodes that are connected, with the number of jobs that each runs at a time.
@@ -210,7 +273,7 @@ class Server:
         """
         if self._destroyed:
             return {}
-        return {"local": self._ncpus, **self._client.active_nodes()}
+        return {"local": self._ncpus, **self._parts.client.active_nodes()}
 
     def wait_for_nodes(self, n: int, timeout: float | None = None) -> bool:
         """Wait until ``n`` nodes are connected; this machine is one if it has workers.
@@ -218,23 +281,25 @@ class Server:
         Returns:
             whether they are; False after ``timeout`` seconds.
         """
-        return self._client.wait_for_nodes(n, timeout)
+        return self._parts.client.wait_for_nodes(n, timeout)
 
     # Statistics.
 
     def get_stats(self) -> dict[str, NodeStats]:
         """Return what each node has done for this server, by name. Never waits for a node."""
-        return self._client.stats()
+        return self._parts.client.stats()
 
     def print_stats(self) -> None:
         """Print what each node has done, as a table."""
+        from ppnext.stats import format_stats
+
         print(
             format_stats(
                 self.get_stats(),
                 time.monotonic() - self._created,
-                self._client.unfinished,
+                self._parts.client.unfinished,
                 self._ncpus,
-                self._client.engine.rescheduled,
+                self._parts.client.engine.rescheduled,
             )
         )
 
@@ -250,10 +315,7 @@ class Server:
             return
         self._destroyed = True
         _servers.discard(self)
-        self._client.destroy()
-        self._thread.post(self._pool.close)
-        self._thread.stop()
-        self._client.callbacks.stop()
+        self._parts.close()
 
     def __enter__(self) -> Server:
         return self
@@ -275,30 +337,6 @@ class Server:
         state = "destroyed" if self._destroyed else f"{self._ncpus} local workers"
         return f"<ppnext.Server: {state}>"
 
-    def _start_network(self, network: Network, key: Any, silence: float) -> None:
-        # Loaded here so that a program without ppservers does not pay for the network.
-        from ppnext.nodes.remote import RemoteNodes
-        from ppnext.wire.connection import Heartbeat
-        from ppnext.wire.messages import PROTOCOL, Hello
-
-        name = socket.gethostname()[:200]
-        python = platform.python_version()
-        engine = self._client.engine
-        remote = RemoteNodes(
-            self._thread.loop,
-            engine,
-            engine.new_node,
-            key,
-            secrets.token_bytes(16),
-            Hello(PROTOCOL, VERSION, python, name, os.getpid(), 0),
-            network.servers,
-            network.wildcards,
-            network.interfaces,
-            Heartbeat(interval=min(5.0, silence / 4), dead=silence),
-        )
-        self._client.troubles = remote.troubles
-        self._thread.spawn(remote.run())
-
 
 @atexit.register
 def _destroy_all() -> None:
@@ -314,55 +352,18 @@ def _check_timeout(socket_timeout: object) -> float:
     return min(float(socket_timeout), _HEARTBEAT_LIMIT)
 
 
-def _key_for(
-    network: Network, secret: str | None, key_file: str | os.PathLike[str] | None
-) -> object:
-    from ppnext.settings import client_key
+def _network(
+    ppservers: Iterable[str],
+    interfaces: Iterable[str] | str | None,
+    secret: str | None,
+    key_file: str | os.PathLike[str] | None,
+) -> tuple[Network | None, Key | None]:
+    """Return which ppservers are wanted, if any are, and the key for them."""
+    given = (interfaces, secret, *map(os.environ.get, _NETWORK_VARIABLES))
+    if ppservers == () and all(it is None for it in given):
+        return None, None
+    from ppnext.network import client_key, network_settings
 
-    if network or secret is not None:
-        return client_key(secret, key_file)
-    return None
-
-
-def _check_size(what: str, payload: bytes) -> None:
-    if len(payload) > PAYLOAD_LIMIT:
-        raise NotShippable(
-            f"the job's {what} make {len(payload)} bytes; at most {PAYLOAD_LIMIT} can be sent: "
-            "let the job read large data itself, or split it"
-        )
-
-
-def _not_a_tuple(name: str, value: object) -> str:
-    shown = f"{value!r:.60}"
-    return f"{name} must be a tuple, not {shown}; did you mean ({shown},)?"
-
-
-def _check_call(
-    func: object,
-    args: object,
-    depfuncs: object,
-    modules: object,
-    callback: object,
-    callbackargs: object,
-    group: object,
-    namespace: object,
-    kwargs: object,
-) -> None:
-    if not callable(func):
-        raise TypeError(f"func must be a function, not {func!r}; it is called on the node")
-    for name, value in (("args", args), ("depfuncs", depfuncs), ("callbackargs", callbackargs)):
-        if not isinstance(value, tuple):
-            raise TypeError(_not_a_tuple(name, value))
-    if not isinstance(modules, tuple) or not all(isinstance(name, str) for name in modules):
-        hint = f"; did you mean ({modules!r:.60},)?" if isinstance(modules, str) else ""
-        raise TypeError(f"modules must be a tuple of strings, not {modules!r:.60}{hint}")
-    for function in depfuncs:  # type: ignore[attr-defined]  # a tuple, as was checked
-        if not callable(function) or not hasattr(function, "__name__"):
-            raise TypeError(f"depfuncs must be functions or classes, not {function!r:.60}")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be a function, not {callback!r:.60}")
-    if not isinstance(group, str):
-        raise TypeError(f"group must be a string, not {group!r:.60}")
-    for name, mapping in (("globals", namespace), ("kwargs", kwargs)):
-        if mapping is not None and not isinstance(mapping, Mapping):
-            raise TypeError(f"{name} must be a dictionary, not {mapping!r:.60}")
+    network = network_settings(ppservers, interfaces)
+    key = client_key(secret, key_file) if network or secret is not None else None
+    return (network, key) if network else (None, key)

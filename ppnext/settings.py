@@ -1,53 +1,23 @@
-"""Settings: what a ``Server`` is told by its caller, the environment and the user's files.
+"""Settings: what a ``Server`` is told by its caller, but for the network; see ``network``.
 
-Everything a caller can get wrong is checked here, before anything is started. What is given
-explicitly counts; then the environment; then the user's files.
+Everything a caller can get wrong is checked before anything is started.
 """
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from ppnext.errors import ConfigError, KeyFileError
-from ppnext.runtime.addresses import Address, Wildcard, parse_servers, servers_from_text
-from ppnext.runtime.cpus import usable_cpus
-from ppnext.shipping.calls import HIGHEST_PROTOCOL
-
-if TYPE_CHECKING:
-    from ppnext.wire.keys import Key
-
-__all__ = ["AUTODETECT", "Network", "check_ncpus", "check_proto", "client_key", "network_settings"]
+__all__ = [
+    "AUTODETECT",
+    "check_backlog",
+    "check_ncpus",
+    "check_proto",
+]
 
 AUTODETECT = "autodetect"
 
 _MANY = 4096
 
-# Keys that were in the environment when they were first needed.
-_taken: list[Key] = []
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """Which daemons a client is to work with.
-
-    Attributes:
-        servers: named addresses.
-        wildcards: which discovered ones are wanted.
-        interfaces: where to look for them; None for all interfaces.
-    """
-
-    servers: list[Address]
-    wildcards: list[Wildcard]
-    interfaces: list[str] | None
-
-    def __bool__(self) -> bool:
-        return bool(self.servers or self.wildcards)
+_NEWEST_PROTO = 5
+"""What every Python that ppnext runs on writes."""
 
 
 def check_ncpus(ncpus: object) -> int:
@@ -58,6 +28,8 @@ def check_ncpus(ncpus: object) -> int:
         ValueError: it is negative, or more than any machine has.
     """
     if ncpus == AUTODETECT:
+        from ppnext.runtime.cpus import usable_cpus  # to read a control group's quota takes a lot
+
         return usable_cpus()
     if isinstance(ncpus, bool) or not isinstance(ncpus, int):
         raise TypeError(f'ncpus must be a whole number or "{AUTODETECT}", not {ncpus!r}')
@@ -77,98 +49,21 @@ def check_proto(proto: object) -> int:
     """
     if isinstance(proto, bool) or not isinstance(proto, int):
         raise TypeError(f"proto must be a pickle protocol number, not {proto!r}")
-    if not 2 <= proto <= HIGHEST_PROTOCOL:
-        raise ValueError(f"proto must be from 2 to {HIGHEST_PROTOCOL}, not {proto}")
+    if not 2 <= proto <= _NEWEST_PROTO:
+        raise ValueError(f"proto must be from 2 to {_NEWEST_PROTO}, not {proto}")
     return proto
 
 
-def network_settings(ppservers: Iterable[str], interfaces: Iterable[str] | str | None) -> Network:
-    """Return which daemons to work with.
-
-    Args:
-        ppservers: names as the caller gave them. If empty, ``PPNEXT_SERVERS`` counts, then the
-            file that ``PPNEXT_SERVERS_FILE`` names.
-        interfaces: as the caller gave them. If None, ``PPNEXT_INTERFACES`` counts.
+def check_backlog(backlog: object) -> int | None:
+    """Return how many jobs may be unfinished before ``submit`` waits.
 
     Raises:
-        AddressError: a name is malformed.
-        ConfigError: the servers file cannot be read, or an interface is no IP address.
-        TypeError: names or interfaces are not strings in a tuple or list.
+        TypeError, ValueError: it is no whole number above 0.
     """
-    servers, wildcards = parse_servers(ppservers)
-    if not servers and not wildcards:
-        servers, wildcards = parse_servers(_configured_servers())
-    if interfaces is None:
-        interfaces = os.environ.get("PPNEXT_INTERFACES", "").replace(",", " ").split() or None
-    return Network(servers, wildcards, _check_interfaces(interfaces))
-
-
-def _check_interfaces(interfaces: object) -> list[str] | None:
-    if interfaces is None:
+    if backlog is None:
         return None
-    wanted = [interfaces] if isinstance(interfaces, str) else interfaces
-    if not isinstance(wanted, (list, tuple)) or not all(isinstance(it, str) for it in wanted):
-        raise TypeError(f"interfaces must be a tuple of IP addresses, not {interfaces!r:.60}")
-    for address in wanted:
-        try:
-            ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            raise ConfigError(
-                f"an interface is named by its IP address, such as 192.168.1.5, not {address!r}"
-            ) from None
-    return list(wanted)
-
-
-def _configured_servers() -> list[str]:
-    named = os.environ.get("PPNEXT_SERVERS", "")
-    if named.strip():
-        return servers_from_text(named, "PPNEXT_SERVERS")
-    file = os.environ.get("PPNEXT_SERVERS_FILE")
-    if file is None:
-        return []
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"the servers file {file}, named by PPNEXT_SERVERS_FILE, cannot be read: {error}"
-        ) from error
-    return servers_from_text(text, file)
-
-
-def client_key(secret: str | None, key_file: str | os.PathLike[str] | None) -> Key:
-    """Return the key a client proves: that of ``secret``, of ``key_file``, or the user's own.
-
-    Raises:
-        KeyFileError: there is none that can be used; the message says how to make one.
-    """
-    # Loaded here so that a program without daemons pays for none of it.
-    from ppnext.runtime import keystore
-    from ppnext.wire.keys import parse_key_line, usable
-
-    if secret is not None:
-        if not isinstance(secret, str):
-            raise TypeError(f"secret must be a string, not {type(secret).__name__}")
-        keys, source = [parse_key_line(secret)], "secret="
-    elif key_file is None and (found := _environment_keys()):
-        keys, source = found, "PPNEXT_KEY"
-    else:
-        path = keystore.find_key_file(None if key_file is None else Path(key_file), os.environ)
-        if not path.exists():
-            raise KeyFileError(
-                f"there is no key file {path}; make one with `ppserver --new-key`, or copy the "
-                "one of the machines that run ppserver"
-            )
-        keys, source = keystore.load(path), str(path)
-    accepted = usable(keys, datetime.date.today())
-    if not accepted:
-        raise KeyFileError(f"all keys of {source} have expired; make one: `ppserver --new-key`")
-    return accepted[0]
-
-
-def _environment_keys() -> list[Key]:
-    """The keys in ``PPNEXT_KEY``: taken out of the environment of children, and kept here."""
-    from ppnext.runtime import keystore  # as above
-
-    if found := keystore.from_environ(os.environ):
-        _taken[:] = found
-    return _taken
+    if isinstance(backlog, bool) or not isinstance(backlog, int):
+        raise TypeError(f"backlog must be a whole number or None, not {backlog!r}")
+    if backlog < 1:
+        raise ValueError(f"backlog must be 1 or more, not {backlog}")
+    return backlog

@@ -7,13 +7,14 @@ kept that could grow old.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import struct
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from textwrap import dedent
 
@@ -26,7 +27,7 @@ from ppnext.sched.model import TRANSITIONS, Status
 from ppnext.sched.policy import Policy
 from ppnext.server import session
 from ppnext.server.config import Config
-from ppnext.wire import connection, frames, handshake, messages
+from ppnext.wire import connection, frames, handshake, messages, outbox
 from ppnext.wire.admission import AdmissionLimits
 
 __all__ = ["TABLES", "main"]
@@ -97,18 +98,61 @@ def message_roles() -> str:
 
 
 def message_fields() -> str:
-    """The fields of every message, in the order in which they are sent."""
+    """The fields of every message, in the order in which they are sent, then those of entries."""
     parts = []
+    entries: dict[type, str] = {}
     for message, kind in sorted(messages.KINDS.items(), key=lambda item: item[1]):
-        info = msgspec.inspect.type_info(message)
-        text = " ".join(inspect.getdoc(message).split())  # type: ignore[union-attr]
-        parts.append(f"**{kind}  {message.__name__}.** {text}\n")
-        rows = [
-            (f"``{field.name}``", type_name(field.type), "" if field.required else shown(field))
-            for field in info.fields  # type: ignore[attr-defined]
-        ]
-        parts.append(list_table(("field", "type", "default"), rows))
+        parts.append(struct_fields(message, f"{kind}  {message.__name__}"))
+        for field in struct_type(message).fields:
+            if isinstance(field.type, msgspec.inspect.ListType) and isinstance(
+                field.type.item_type, msgspec.inspect.StructType
+            ):
+                entries[field.type.item_type.cls] = message.__name__
+    for entry, message_name in entries.items():
+        parts.append(struct_fields(entry, f"{entry.__name__}, an entry of {message_name}"))
     return "\n".join(parts)
+
+
+def struct_fields(struct: type, heading: str) -> str:
+    """The fields of a message or of an entry of one, under a heading."""
+    text = " ".join(inspect.getdoc(struct).split())  # type: ignore[union-attr]
+    meaning = field_docs(struct)
+    rows = [
+        (
+            f"``{field.name}``",
+            type_name(field.type),
+            "" if field.required else shown(field),
+            meaning.get(field.name, ""),
+        )
+        for field in struct_type(struct).fields
+    ]
+    columns = 4 if meaning else 3
+    header = ("field", "type", "default", "meaning")[:columns]
+    return f"**{heading}.** {text}\n\n" + list_table(header, [row[:columns] for row in rows])
+
+
+def struct_type(struct: type) -> msgspec.inspect.StructType:
+    """Return what msgspec knows of a struct."""
+    info = msgspec.inspect.type_info(struct)
+    if not isinstance(info, msgspec.inspect.StructType):
+        raise TypeError(f"{struct} is no struct")
+    return info
+
+
+def field_docs(struct: type) -> dict[str, str]:
+    """Return the docstrings that stand behind the fields of a class, by field."""
+    (definition,) = ast.parse(dedent(inspect.getsource(struct))).body
+    body = definition.body  # type: ignore[attr-defined]  # of a class
+    found = {}
+    for field, behind in pairwise(body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(behind, ast.Expr)
+            and isinstance(behind.value, ast.Constant)
+        ):
+            found[field.target.id] = " ".join(str(behind.value.value).split())
+    return found
 
 
 def shown(field: msgspec.inspect.Field) -> str:
@@ -130,12 +174,21 @@ def type_name(kind: msgspec.inspect.Type) -> str:
         if kind.min_length != kind.max_length:
             raise ValueError(f"no words for {kind}")
         return f"{kind.min_length} bytes"
+    if isinstance(kind, msgspec.inspect.StructType):
+        return kind.cls.__name__
     if isinstance(kind, msgspec.inspect.ListType):
-        most = f" of at most {kind.max_length}" if kind.max_length else ""
-        return f"array{most}: {type_name(kind.item_type)}"
+        return f"array{count_of(kind)}: {type_name(kind.item_type)}"
     if isinstance(kind, msgspec.inspect.TupleType):
         return "(" + "; ".join(type_name(item) for item in kind.item_types) + ")"
     raise ValueError(f"no words for {kind}")
+
+
+def count_of(kind: msgspec.inspect.ListType) -> str:
+    """Return how many items an array may have, as people write it."""
+    if kind.max_length is None:
+        return ""
+    least = f"{kind.min_length} to" if kind.min_length else "at most"
+    return f" of {least} {kind.max_length}"
 
 
 def power_of_two(number: int | None) -> str:
@@ -155,6 +208,7 @@ def wire_limits() -> str:
         ("bytes of the handshake, each way", str(handshake.PRE_AUTH_SIZE)),
         ("control part of a frame", f"{frames.CONTROL_LIMIT:,} bytes"),
         ("payload part of a frame", f"{frames.CHUNK_LIMIT:,} bytes"),
+        ("entries of a Run and of a Result", f"{messages.BATCH_LIMIT:,}"),
         ("one payload, and all that are being put together", f"{connection.PAYLOAD_LIMIT:,} bytes"),
         ("unfinished jobs of one session of a daemon", f"{session.JOBS_LIMIT:,}"),
         ("silence after which an idle end sends a Ping", f"{beat.interval:g} s"),
@@ -165,8 +219,7 @@ def wire_limits() -> str:
 
 def message_order() -> str:
     """Which messages keep their order."""
-    in_order = connection.IN_ORDER  # nobody else asks, so it has no public name
-    names = [f"``{message.__name__}``" for message in in_order]
+    names = [f"``{message.__name__}``" for message in outbox.IN_ORDER]
     return f"{', '.join(names[:-1])} and {names[-1]} keep their order among each other.\n"
 
 

@@ -5,17 +5,36 @@ Without processes and sockets: links and the audience take notes.
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from ppnext.engine import Engine
-from ppnext.nodes.link import Call
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import NodeKind
+from ppnext.sched.model import JobId, JobState, NodeKind
 from ppnext.sched.policy import Policy
-from ppnext.wire.messages import Died, Result, Returned
+from ppnext.wire.messages import Died, Outcome, Returned
 
 F = b"f" * 32
 G = b"g" * 32
+
+
+class Definition:
+    """A function, whose payload may not be here."""
+
+    is_held, uses = False, ()
+
+    def __init__(self, digest, payload) -> None:
+        self.digest, self.payload = digest, payload
+
+
+class Call:
+    """What a job is about."""
+
+    uses = ()
+
+    def __init__(self, definition, arguments) -> None:
+        self.definition, self.arguments = definition, arguments
 
 
 class FakeLink:
@@ -26,14 +45,16 @@ class FakeLink:
         self.name, self.kind, self.slots, self.latency = name, kind, slots, latency
         self.asked: list[tuple[object, ...]] = []
 
-    def knows(self, digest):
-        return any(it[:2] == ("define", digest) for it in self.asked)
+    def define(self, definition):
+        self.asked.append(("define", definition.digest, definition.payload))
 
-    def define(self, digest, payload):
-        self.asked.append(("define", digest, payload))
-
-    def run(self, job, attempt, call):
-        self.asked.append(("run", job, attempt, call.arguments))
+    def run(self, jobs):
+        for job in jobs:
+            definition = job.call.definition
+            known = any(it[:2] == ("define", definition.digest) for it in self.asked)
+            if definition.payload is not None and not known:
+                self.define(definition)
+            self.asked.append(("run", job.id, job.attempt, job.call.arguments))
 
     def retract(self, jobs):
         self.asked.append(("retract", tuple(jobs)))
@@ -55,8 +76,14 @@ class Audience:
     def __getattr__(self, name):
         return lambda *arguments: self.told.append((name, *arguments))
 
-    def need(self, digest):
-        self.told.append(("need", digest))
+    def jobs_started(self, jobs, link):
+        self.told += [("job_started", job.id, job.attempt, link) for job in jobs]
+
+    def jobs_finished(self, jobs, link):
+        self.told += [("job_finished", it.job.id, it.outcome, it.payload, link) for it in jobs]
+
+    def job_ended(self, job, cause, mishaps):
+        self.told.append(("job_ended", job.id, cause, mishaps))
 
     def of(self, name):
         return [it[1:] for it in self.told if it[0] == name]
@@ -82,12 +109,29 @@ def link(engine) -> FakeLink:
     return link
 
 
-def submit(engine, job, function=F, once=False):
-    engine.submit(job, Call(function, b"arguments %d" % job, once), b"code of " + function[:1])
+FUNCTIONS = {digest: Definition(digest, b"code of " + digest[:1]) for digest in (F, G)}
 
 
-def result(job, attempt=1, raised=False):
-    return Result(job, attempt, raised, 0.1)
+def made(job, function, once=False) -> JobState:
+    return JobState(JobId(job), Call(function, b"arguments %d" % job), once)
+
+
+def submit(engine, job, digest=F, once=False):
+    function = FUNCTIONS.get(digest) or Definition(digest, b"code of " + digest[:1])
+    engine.submit([made(job, function, once)])
+
+
+def submit_unknown(engine, job):
+    """As a daemon does with a function that it has not been sent."""
+    engine.submit([made(job, engine.definition(G))])
+
+
+def result(job, attempt=1, raised=False, size=0):
+    return Outcome(job, attempt, size, raised, 0.1)
+
+
+def report(engine, link, outcome, payload=b""):
+    engine.on_results(link, [outcome], [payload])
 
 
 def test_follow_one_job(engine, audience, link):
@@ -95,7 +139,7 @@ def test_follow_one_job(engine, audience, link):
     assert link.asked == [("define", F, b"code of f"), ("run", 1, 1, b"arguments 1")]
     assert audience.of("job_started") == [(1, 1, link)]
     assert engine.state_of(1).attempt == 1 and engine.unfinished == 1
-    engine.on_result(link, result(1), b"pickle")
+    report(engine, link, result(1), b"pickle")
     assert audience.of("job_finished") == [(1, result(1), b"pickle", link)]
     assert engine.state_of(1) is None and engine.unfinished == 0
 
@@ -103,7 +147,7 @@ def test_follow_one_job(engine, audience, link):
 def test_a_function_is_sent_once_to_each_node(engine, link):
     for job in (1, 2):
         submit(engine, job)
-        engine.on_result(link, result(job), b"")
+        report(engine, link, result(job))
     assert [it for it in link.asked if it[0] == "define"] == [("define", F, b"code of f")]
     other = FakeLink(engine)
     engine.on_joined(other)
@@ -118,7 +162,7 @@ def test_jobs_wait_for_a_node(engine, audience):
     link = FakeLink(engine, slots=2)
     engine.on_joined(link)
     assert link.runs == [0, 1] and engine.waiting_before(99) == 1
-    engine.on_result(link, result(1), b"")
+    report(engine, link, result(1))
     assert 2 in link.runs
 
 
@@ -134,7 +178,7 @@ def test_a_function_that_has_to_be_fetched_goes_to_all_who_wait(engine, audience
     links = [FakeLink(engine) for _ in range(2)]
     for job, link in enumerate(links):
         engine.on_joined(link)
-        engine.submit(job, Call(G, b"arguments"))
+        submit_unknown(engine, job)
     for link in links:
         assert link.asked[-1][0] == "run"
         engine.on_need(link, G)
@@ -144,9 +188,9 @@ def test_a_function_that_has_to_be_fetched_goes_to_all_who_wait(engine, audience
 
 
 def test_a_fetched_function_does_not_go_to_a_node_that_is_gone(engine, link):
-    engine.submit(1, Call(G, b"arguments"))
+    submit_unknown(engine, 1)
     engine.on_need(link, G)
-    engine.on_lost(link, "killed")
+    engine.on_lost(link, "killed", None)
     link.asked.clear()
     engine.provide(G, b"code")
     assert link.asked == []
@@ -156,7 +200,7 @@ def test_a_lost_worker_is_blamed_and_its_job_runs_again(engine, audience, link):
     submit(engine, 1)
     other = FakeLink(engine)
     engine.on_joined(other)
-    engine.on_lost(link, "killed")
+    engine.on_lost(link, "killed", None)
     assert audience.of("job_lost") == [(link,)]
     assert audience.of("node_gone") == [(link, "killed")]
     assert other.asked[-1] == ("run", 1, 2, b"arguments 1")
@@ -170,7 +214,7 @@ def test_a_poisoned_job_ends_with_its_story(engine, audience):
     for _ in range(3):
         link = FakeLink(engine)
         engine.on_joined(link)
-        engine.on_lost(link, "killed")
+        engine.on_lost(link, "killed", None)
     [(job, cause, mishaps)] = audience.of("job_ended")
     assert (job, cause, len(mishaps)) == (1, Cause.POISONED, 3)
     assert engine.state_of(1) is None
@@ -180,7 +224,7 @@ def test_a_job_that_may_run_only_once_ends_with_its_node(engine, audience):
     link = FakeLink(engine, kind=NodeKind.DAEMON)
     engine.on_joined(link)
     submit(engine, 1, once=True)
-    engine.on_lost(link, "cut off")
+    engine.on_lost(link, "cut off", None)
     [(job, cause, _)] = audience.of("job_ended")
     assert (job, cause) == (1, Cause.NODE_LOST)
 
@@ -199,17 +243,17 @@ def test_results_of_other_attempts_are_dropped(engine, audience, link, late):
     submit(engine, 1)
     other = FakeLink(engine)
     engine.on_joined(other)
-    engine.on_lost(link, "killed")
-    engine.on_result(other, late, b"late")
+    engine.on_lost(link, "killed", None)
+    report(engine, other, late, b"late")
     assert audience.of("job_finished") == []
-    engine.on_result(other, result(1, 2), b"wanted")
+    report(engine, other, result(1, 2), b"wanted")
     assert audience.of("job_finished") == [(1, result(1, 2), b"wanted", other)]
 
 
 def test_a_result_that_comes_twice_counts_once(engine, audience, link):
     submit(engine, 1)
     for _ in range(2):
-        engine.on_result(link, result(1), b"")
+        report(engine, link, result(1))
     assert len(audience.of("job_finished")) == 1
 
 
@@ -227,7 +271,7 @@ def test_nobody_hears_of_a_job_that_was_cancelled_while_it_ran(engine, audience,
     engine.cancel(1)
     assert ("retract", ((1, 1),)) in link.asked
     engine.on_returned(link, Returned([], [(1, 1)]))
-    engine.on_result(link, result(1), b"")
+    report(engine, link, result(1))
     assert audience.of("job_finished") == [] and engine.unfinished == 0
     submit(engine, 2)
     assert link.runs == [1, 2]
@@ -247,7 +291,7 @@ def test_a_draining_node_is_let_go_when_it_is_empty(engine, audience, link):
     engine.on_draining(link)
     assert engine.links
     submit(engine, 2)
-    engine.on_result(link, result(1), b"")
+    report(engine, link, result(1))
     assert link.asked[-1] == ("close", "not needed any more")
     assert audience.of("node_gone") == [(link, None)]
     assert engine.links == {} and link.runs == [1] and engine.waiting_before(99) == 1
@@ -265,9 +309,9 @@ def test_a_node_that_grows_gets_more_at_once(engine, audience):
 
 
 def test_what_a_lost_node_still_reports_is_of_no_interest(engine, audience, link):
-    engine.on_lost(link, "killed")
+    engine.on_lost(link, "killed", None)
     audience.told.clear()
-    engine.on_lost(link, "again")
+    engine.on_lost(link, "again", None)
     engine.on_resized(link)
     engine.on_draining(link)
     assert audience.told == []
@@ -275,16 +319,17 @@ def test_what_a_lost_node_still_reports_is_of_no_interest(engine, audience, link
 
 def test_a_job_submitted_by_the_audience_while_it_is_told_is_run(audience):
     class Eager(Audience):
-        def job_finished(self, job, *rest):
-            if job < 3:
-                submit(engine, job + 1)
+        def jobs_finished(self, jobs, link):
+            for it in jobs:
+                if it.job.id < 3:
+                    submit(engine, it.job.id + 1)
 
     engine = Engine(Eager())
     link = FakeLink(engine)
     engine.on_joined(link)
     submit(engine, 1)
     for job in (1, 2, 3):
-        engine.on_result(link, result(job), b"")
+        report(engine, link, result(job))
     assert link.runs == [1, 2, 3] and engine.unfinished == 0
 
 
@@ -295,7 +340,7 @@ def test_functions_that_nobody_calls_are_kept_for_a_while_and_not_for_ever(audie
     digests = [number.to_bytes(32, "big") for number in range(400)]
     for job, digest in enumerate(digests):
         submit(engine, job, digest)
-        engine.on_result(link, result(job), b"")
+        report(engine, link, result(job))
     link.asked.clear()
     for digest in (digests[0], digests[-1]):
         engine.on_need(link, digest)
@@ -303,14 +348,122 @@ def test_functions_that_nobody_calls_are_kept_for_a_while_and_not_for_ever(audie
     assert audience.of("need") == [(digests[0],)]
 
 
+def held(engine):
+    """The functions that the engine holds, whoever else does."""
+    gc.collect()
+    return dict(engine._definitions)
+
+
 def test_functions_that_no_job_calls_are_bounded_in_bytes(engine):
     for number in range(100):
         engine.provide(number.to_bytes(32, "big"), bytes(1 << 20))
-    assert sum(map(len, engine._functions.values())) <= 65 << 20
-    assert (99).to_bytes(32, "big") in engine._functions
+    kept = held(engine)
+    assert sum(len(it.payload) for it in kept.values()) <= 65 << 20
+    assert (99).to_bytes(32, "big") in kept
 
 
-def test_a_cleared_engine_holds_nothing(engine):
-    submit(engine, 1)
+def test_a_function_larger_than_all_that_is_kept_stays_until_the_next(engine):
+    engine.provide(F, bytes(65 << 20))
+    assert set(held(engine)) == {F}
+    engine.provide(G, b"code")
+    assert set(held(engine)) == {G}
+
+
+def test_a_function_given_again_is_kept_once(engine):
+    for _ in range(1000):
+        engine.provide(F, bytes(1 << 20))
+    assert len(engine._recent) == 1
+
+
+def test_a_function_is_kept_while_a_job_calls_it(engine, link):
+    submit_unknown(engine, 1)
+    engine.provide(G, b"code")
     engine.clear()
-    assert not engine._functions and not engine._calls
+    assert engine.definition(G).payload == b"code"
+    report(engine, link, result(1))
+    assert engine._newest is None or held(engine).keys() <= {G}
+
+
+def test_of_equal_functions_any_that_has_its_payload_will_do(engine, link):
+    # The same function shipped twice: the newer one is registered, the older one still in use.
+    first, second = Definition(F, b"code"), Definition(F, None)
+    engine.submit([made(1, first)])
+    engine.submit([made(2, second)])
+    link.asked.clear()
+    engine.on_need(link, F)
+    assert link.asked == [("define", F, b"code")]
+
+
+def test_a_cleared_engine_holds_nothing(engine, link):
+    submit_unknown(engine, 1)
+    engine.on_need(link, G)
+    engine.provide(F, b"code")
+    engine.clear()
+    report(engine, link, result(1))
+    assert not engine._recent and not engine._missing and not engine._recent_size
+    assert F not in held(engine)
+
+
+# Together.
+
+
+def test_jobs_that_come_together_leave_together(audience):
+    engine = Engine(audience)
+    asked = []
+
+    class Link(FakeLink):
+        def run(self, jobs):
+            asked.append([job.id for job in jobs])
+
+    engine.on_joined(Link(engine, slots=4, kind=NodeKind.DAEMON))
+    engine.submit([made(job, FUNCTIONS[F]) for job in range(4)])
+    assert asked == [[0, 1, 2, 3]]
+    assert [it[0] for it in audience.of("job_started")] == [0, 1, 2, 3]
+
+
+def test_results_that_come_together_are_told_together_after_the_next_jobs_left(audience):
+    engine = Engine(audience)
+    link = FakeLink(engine, slots=2, kind=NodeKind.DAEMON)
+    engine.on_joined(link)
+    seen = []
+    audience.jobs_finished = lambda jobs, link: seen.append(
+        ([it.job.id for it in jobs], len(link.runs))
+    )
+    engine.submit([made(job, FUNCTIONS[F]) for job in range(40)])
+    ran = len(link.runs)
+    engine.on_results(link, [result(0), result(99), result(1)], [b"a", b"late", b"b"])
+    assert seen == [([0, 1], ran + 2)]
+
+
+def test_none_of_the_results_is_wanted(engine, audience, link):
+    engine.on_results(link, [result(7), result(8)], [b"", b""])
+    assert audience.of("job_finished") == []
+
+
+def test_the_job_that_was_started_last_is_blamed_and_no_other(engine, audience, link):
+    for job in (1, 2):
+        submit(engine, job, once=job == 2)
+    assert link.runs == [1]
+    other = FakeLink(engine)
+    engine.on_joined(other)
+    engine.on_lost(link, "killed", 1)
+    [mishap] = engine.state_of(1).mishaps
+    assert mishap.blamed
+    assert engine.state_of(2).mishaps == ()
+
+
+def test_a_node_that_is_lost_while_jobs_leave_for_it_gets_none(audience):
+    engine = Engine(audience)
+
+    class Fragile(FakeLink):
+        def run(self, jobs):
+            super().run(jobs)
+            engine.on_lost(self, "cut off", None)
+
+    for _ in range(2):
+        engine.on_joined(Fragile(engine, kind=NodeKind.DAEMON))
+    engine.submit([made(job, FUNCTIONS[F]) for job in range(4)])
+    assert engine.links == {} and engine.unfinished == 4
+    link = FakeLink(engine, slots=4, kind=NodeKind.DAEMON)
+    engine.on_joined(link)
+    assert sorted(link.runs) == [0, 1, 2, 3]

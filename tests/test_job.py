@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+import sys
+import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, TimeoutError, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    InvalidStateError,
+    ThreadPoolExecutor,
+    TimeoutError,
+    as_completed,
+    wait,
+)
 
 import pytest
 
 from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, NodeLost, RemoteError
-from ppnext.job import Job
+from ppnext.job import Job, mark_finished, mark_sent
+from ppnext.shipping.envelope import joined
 from ppnext.shipping.outcomes import encode_exception, encode_result
-from ppnext.wire.messages import Result
+from ppnext.wire.messages import Outcome
+from ppnext.wire.payloads import Block
+
+PATIENCE = 20.0
 
 
 class Owner:
@@ -28,6 +44,15 @@ class Owner:
     def cancelled(self, job: Job) -> None:
         self.gone.append(job)
 
+    def attend(self, job: Job) -> None:
+        """A thread that waits sleeps on a lock."""
+
+
+class Definition:
+    """The function of a job."""
+
+    digest, payload = b"d" * 32, b"function"
+
 
 @pytest.fixture
 def owner() -> Iterator[Owner]:
@@ -40,17 +65,29 @@ def owner() -> Iterator[Owner]:
 @pytest.fixture
 def job(owner) -> Job:
     """A job that has not been sent."""
-    return Job(owner, 7, "group", object())
+    return make(owner)
+
+
+def make(owner, tid=7) -> Job:
+    return Job(owner, tid, "group", object(), Definition, b"arguments")
+
+
+def send(job, node="local"):
+    mark_sent([job], node)
+
+
+def report(job, raised, content, output=b"", dropped=0):
+    size = len(content) + len(output)
+    outcome = Outcome(job.tid, 1, size, raised, 0.1, len(output), dropped)
+    mark_finished([(job, outcome, content + output)])
 
 
 def finish(job, value, output=b"", dropped=0):
-    job.mark_finished(
-        Result(job.tid, 1, False, 0.1, len(output), dropped), output + encode_result(value, 5)
-    )
+    report(job, False, joined(encode_result(value, 5)), output, dropped)
 
 
 def fail(job, error):
-    job.mark_finished(Result(job.tid, 1, True, 0.1), encode_exception(error, "on node1", 5))
+    report(job, True, encode_exception(error, "on node1", 5))
 
 
 def test_a_new_job(job):
@@ -61,9 +98,9 @@ def test_a_new_job(job):
 
 
 def test_each_sending_is_counted_and_the_latest_node_named(job):
-    job.mark_sent("node1")
+    send(job, "node1")
     assert job.running() and (job.node, job.attempts) == ("node1", 1)
-    job.mark_sent("node2")
+    send(job, "node2")
     assert job.running() and (job.node, job.attempts) == ("node2", 2)
     assert repr(job) == "<Job 7 unfinished on node2>"
 
@@ -82,7 +119,7 @@ class Loud:
 
 def test_the_result_is_unpickled_once_and_when_it_is_asked_for(job):
     Loud.loaded = 0
-    job.mark_sent("local")
+    send(job)
     finish(job, Loud())
     assert job.done() and job.finished and Loud.loaded == 0
     assert job() is job() is job.result()
@@ -100,7 +137,7 @@ def test_an_exception_is_raised_with_its_story(job):
 
 
 def test_a_result_that_cannot_be_loaded_is_an_error_of_ours(job):
-    job.mark_finished(Result(7, 1, False, 0.1), b"no pickle at all")
+    report(job, False, b"no pickle at all")
     with pytest.raises(RemoteError, match="cannot be rebuilt here"):
         job()
 
@@ -169,7 +206,7 @@ def test_cancelling_twice_is_cancelling_once(job, owner):
     assert owner.gone == [job]
 
 
-@pytest.mark.parametrize("happened", [lambda job: job.mark_sent("local"), lambda j: finish(j, 1)])
+@pytest.mark.parametrize("happened", [send, lambda job: finish(job, 1)])
 def test_what_has_been_sent_or_has_ended_is_not_cancelled(job, owner, happened):
     happened(job)
     assert not job.cancel() and not job.cancelled()
@@ -178,7 +215,7 @@ def test_what_has_been_sent_or_has_ended_is_not_cancelled(job, owner, happened):
 
 def test_a_cancelled_job_stays_so_whatever_arrives(job):
     job.cancel()
-    job.mark_sent("local")
+    send(job)
     finish(job, 1)
     job.mark_failed(NodeLost("late"))
     assert job.cancelled()
@@ -187,8 +224,6 @@ def test_a_cancelled_job_stays_so_whatever_arrives(job):
 
 
 def test_done_callbacks_run_in_the_callback_thread(job, owner):
-    import threading
-
     seen, done = [], threading.Event()
 
     def note(it):
@@ -199,3 +234,253 @@ def test_done_callbacks_run_in_the_callback_thread(job, owner):
     finish(job, 1)
     assert done.wait(20)
     assert seen == [(job, True)]
+
+
+def test_a_large_result_is_read_where_it_lies(job):
+    content = joined(encode_result("x" * 300_000, 5))
+    outcome = Outcome(7, 1, len(content) + 5, False, 0.1, 5)
+    mark_finished([(job, outcome, Block(bytearray(content + b"said\n")))])
+    assert job() == "x" * 300_000
+    assert job.output == "said\n"
+
+
+def test_a_job_knows_how_long_it_took(job):
+    assert job.seconds is None
+    finish(job, 1)
+    assert job.seconds == 0.1
+
+
+def test_arguments_are_let_go_with_the_end(owner):
+    for end in (lambda job: finish(job, 1), Job.cancel, lambda job: job.mark_failed(NodeLost("x"))):
+        job = make(owner)
+        assert job.arguments == b"arguments"
+        end(job)
+        assert job.arguments == b""
+
+
+def test_jobs_that_end_together(owner):
+    jobs = [make(owner, tid) for tid in range(3)]
+    jobs[1].cancel()
+    mark_sent(jobs, "node1")
+    content = joined(encode_result(5, 5))
+    mark_finished([(job, Outcome(0, 1, len(content), False, 0.1), content) for job in jobs])
+    assert [job.cancelled() for job in jobs] == [False, True, False]
+    assert [job.result(0) for job in (jobs[0], jobs[2])] == [5, 5]
+
+
+# A future, as soon as somebody asks for one.
+
+
+def future_state(job) -> set[str]:
+    """What there is of a Future's own."""
+    return set(vars(job))
+
+
+def test_a_job_that_is_only_waited_for_and_called_is_no_future(job, owner):
+    assert future_state(job) == set()
+    send(job)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(job.result, PATIENCE)
+        finish(job, 5)
+        assert waiting.result(PATIENCE) == 5
+    assert job() == 5 and job.exception() is None and job.wait() and job.done()
+    assert not job.running() and not job.cancelled()
+    assert job.node == "local" and job.output == ""
+    assert repr(job) and job.status()
+    assert future_state(job) == set()
+
+
+def test_only_the_names_of_a_future_make_one(job):
+    for name in ("no_such_thing", "__iter__", "__array_interface__"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(job, name)
+    assert not hasattr(job, "__len__")
+
+
+PHASES = {
+    "pending": [],
+    "sent": [send],
+    "finished": [send, lambda job: finish(job, 5)],
+    "finished before it was sent": [lambda job: finish(job, 5)],
+    "raised": [send, lambda job: fail(job, ValueError("wrong"))],
+    "failed": [lambda job: job.mark_failed(NodeLost("lost"))],
+    "failed after it was sent": [send, lambda job: job.mark_failed(NodeLost("lost"))],
+    "cancelled": [Job.cancel],
+}
+
+
+def standing(job):
+    """What users see of where a job stands."""
+    return job.done(), job.running(), job.cancelled()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("asked_after", range(3))
+def test_a_future_is_in_the_phase_of_its_job_whenever_it_is_made(job, owner, phase, asked_after):
+    steps = PHASES[phase]
+    twin = make(owner)
+    for number, step in enumerate([*steps, None]):
+        if number == asked_after:
+            assert job._condition is not None  # makes the future
+        if step is not None:
+            step(job)
+            step(twin)
+    if asked_after > len(steps):
+        assert job._condition is not None
+    for _ in range(2):
+        assert standing(job) == standing(twin)
+        # What Future itself says.
+        done = Future.done(job)
+        assert (done, Future.running(job), Future.cancelled(job)) == standing(twin)
+        if done:
+            assert wait([job], timeout=0).done == {job}
+            assert list(as_completed([job], timeout=0)) == [job]
+        else:
+            assert wait([job], timeout=0).not_done == {job}
+            with pytest.raises(TimeoutError):
+                list(as_completed([job], timeout=0))
+    for ask in (Job.result, Job.exception):
+        answers = []
+        for it in (job, twin):
+            try:
+                answers.append(repr(ask(it, 0)))
+            except BaseException as error:
+                answers.append(repr(error))
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize("end", ["finish", "raise", "fail", "cancel"])
+def test_waiting_as_a_future_ends_with_the_job(owner, sent, end):
+    if sent and end == "cancel":
+        return  # what was sent cannot be cancelled
+    jobs = [make(owner, tid) for tid in range(3)]
+    ends = {
+        "finish": lambda: finish(jobs[1], 5),
+        "raise": lambda: fail(jobs[1], ValueError("wrong")),
+        "fail": lambda: jobs[1].mark_failed(NodeLost("lost")),
+        "cancel": jobs[1].cancel,
+    }
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(wait, jobs, PATIENCE, FIRST_COMPLETED)
+        completed = pool.submit(lambda: next(as_completed(jobs, PATIENCE)))
+        called = threading.Event()
+        jobs[1].add_done_callback(lambda job: called.set())
+        if sent:
+            mark_sent(jobs, "local")
+        ends[end]()
+        assert first.result(PATIENCE).done == {jobs[1]}
+        assert completed.result(PATIENCE) is jobs[1]
+        assert called.wait(PATIENCE)
+
+
+def test_a_done_callback_of_a_job_that_has_ended_is_called_in_the_same_thread(job, owner):
+    seen, done = [], threading.Event()
+
+    def note(it):
+        seen.append((it, owner.callbacks.is_current))
+        done.set()
+
+    finish(job, 1)
+    job.add_done_callback(note)
+    assert done.wait(PATIENCE)
+    assert seen == [(job, True)]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("end", ["finish", "raise", "cancel"])
+def test_a_job_may_be_awaited(job, when, end):
+    def finish_it():
+        if end == "finish":
+            finish(job, 5)
+        elif end == "raise":
+            fail(job, ValueError("wrong"))
+        else:
+            job.cancel()
+
+    async def main():
+        if when == "before":
+            finish_it()
+        future = asyncio.wrap_future(job)
+        if when == "after":
+            asyncio.get_running_loop().call_soon(finish_it)
+        return await asyncio.wait_for(future, PATIENCE)
+
+    if end == "finish":
+        assert asyncio.run(main()) == 5
+    else:
+        error = ValueError if end == "raise" else asyncio.CancelledError
+        with pytest.raises(error):
+            asyncio.run(main())
+
+
+def test_cancelling_what_awaits_a_job_cancels_the_job(job, owner):
+    async def main():
+        future = asyncio.wrap_future(job)
+        future.cancel()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert job.cancelled() and owner.gone == [job]
+
+
+def test_a_future_that_has_ended_cannot_end_again(job):
+    finish(job, 1)
+    with pytest.raises(InvalidStateError):
+        job.set_result(2)
+    assert job() == 1
+
+
+def test_the_future_is_made_once_by_however_many_threads_at_the_very_end(owner):
+    for tid in range(200):
+        job = make(owner, tid)
+        begin = threading.Barrier(5)
+
+        def ask(job=job, begin=begin):
+            begin.wait(PATIENCE)
+            return wait([job], PATIENCE).done == {job}
+
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(ask) for _ in range(4)]
+            begin.wait(PATIENCE)
+            send(job)
+            finish(job, tid)
+            assert all(it.result(PATIENCE) for it in asking)
+        assert job.result(0) == tid
+
+
+# Many threads.
+
+
+def test_everybody_who_waits_is_woken_and_leaves_nothing(job):
+    with ThreadPoolExecutor(20) as pool:
+        calls = [pool.submit(job.result, PATIENCE) for _ in range(10)]
+        calls += [pool.submit(job.wait) for _ in range(5)]
+        short = [pool.submit(job.wait, 0.001) for _ in range(5)]
+        assert [it.result(PATIENCE) for it in short] == [False] * 5
+        finish(job, 5)
+        assert [it.result(PATIENCE) for it in calls] == [5] * 10 + [True] * 5
+    assert job._sleepers == ()
+
+
+def test_a_wait_that_timed_out_leaves_nothing_behind(job):
+    for timeout in (0, 0.001, -1):
+        assert job.wait(timeout) is False
+        with pytest.raises(TimeoutError, match="job 7 has not ended"):
+            job.result(timeout)
+    assert job._sleepers == ()
+    assert future_state(job) == set()
+
+
+def test_a_wait_may_be_longer_than_any_timeout(job):
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(job.wait, 1e300)
+        finish(job, 5)
+        assert waiting.result(PATIENCE) is True
+
+
+def test_a_million_queued_jobs_fit_into_memory(owner):
+    """Not the promise itself, which is measured: only that nobody makes a job a big thing."""
+    job = make(owner, 10**6)
+    parts = [job, job.tid, *([job.__dict__] if future_state(job) else [])]
+    assert sum(map(sys.getsizeof, parts)) < 600

@@ -7,10 +7,11 @@ import os
 import pytest
 
 from ppnext.errors import ConfigError, KeyFileError
+from ppnext.network import client_key, network_settings
 from ppnext.runtime import keystore
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.cpus import usable_cpus
-from ppnext.settings import check_ncpus, check_proto, client_key, network_settings
+from ppnext.settings import check_ncpus, check_proto
 
 VARIABLES = (
     "PPNEXT_SERVERS",
@@ -25,7 +26,7 @@ VARIABLES = (
 def _nothing_set(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("ppnext.settings._taken", [])
+    monkeypatch.setattr("ppnext.network._taken", [])
 
 
 def test_autodetect_is_what_may_be_used():

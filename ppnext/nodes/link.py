@@ -7,37 +7,75 @@ and one for what cannot wait until then. To a daemon both are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Protocol, cast
 
 from ppnext.errors import ProtocolError
+from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.runtime.streams import Stream
-from ppnext.sched.model import NodeId, NodeKind
+from ppnext.sched.model import JobState, NodeId, NodeKind
 from ppnext.wire.connection import Received
+from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
+    BATCH_LIMIT,
     PROTOCOL,
     Define,
     Died,
+    Drop,
+    Freed,
     Hello,
+    Hold,
     JobRef,
+    Message,
     Need,
     Offer,
+    Outcome,
     Result,
     Retract,
     Returned,
     Run,
+    Start,
 )
+from ppnext.wire.payloads import Payload, split, view_of
 
-__all__ = ["Call", "Link", "Owner", "check_protocol"]
+__all__ = ["Call", "Definition", "Link", "Owner", "check_protocol"]
 
 
-class Call(NamedTuple):
+class Definition(Protocol):
+    """A function, or another object that jobs use, by its content."""
+
+    @property
+    def digest(self) -> bytes:
+        """Content hash of the payload."""
+
+    @property
+    def payload(self) -> Payload | None:
+        """None where it has not arrived yet."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nodes keep it until they are told to drop it."""
+
+    @property
+    def uses(self) -> Sequence[object]:
+        """Definitions of the objects that it refers to."""
+
+
+class Call(Protocol):
     """What is needed to run a job, all of it opaque."""
 
-    function: bytes
-    """Content hash of the function."""
-    arguments: bytes
-    once: bool = False
+    @property
+    def definition(self) -> Definition:
+        """The function."""
+
+    @property
+    def arguments(self) -> Payload:
+        """The arguments."""
+
+    @property
+    def uses(self) -> Sequence[object]:
+        """Definitions of the objects that the arguments refer to, as far as that is known."""
 
 
 class Owner(Protocol):
@@ -46,8 +84,10 @@ class Owner(Protocol):
     def on_joined(self, link: Link) -> None:
         """The node can take jobs."""
 
-    def on_result(self, link: Link, result: Result, payload: bytes) -> None:
-        """A job ended by itself."""
+    def on_results(
+        self, link: Link, outcomes: Sequence[Outcome], payloads: Sequence[Payload]
+    ) -> None:
+        """Jobs ended by themselves."""
 
     def on_died(self, link: Link, died: Died) -> None:
         """A job's worker, somewhere behind the node, is gone."""
@@ -64,8 +104,8 @@ class Owner(Protocol):
     def on_draining(self, link: Link) -> None:
         """The node is to get no more jobs, and to be closed when it has none."""
 
-    def on_lost(self, link: Link, cause: str) -> None:
-        """The node is gone; its link is closed."""
+    def on_lost(self, link: Link, cause: str, running: int | None) -> None:
+        """The node is gone; its link is closed. It has started this job last, if that is known."""
 
 
 def check_protocol(hello: Hello, name: str) -> None:
@@ -91,6 +131,8 @@ class Link:
         owner: who is told.
         latency: seconds from the end of a job there to the start of one sent in answer.
         on_closed: called once when the link has been closed, whoever closed it.
+        sharing: passes large payloads on as memory; None if the node is on another machine.
+        soon: has the owner's loop make a call; from any thread at any time.
     """
 
     def __init__(
@@ -101,6 +143,8 @@ class Link:
         owner: Owner,
         latency: float,
         on_closed: Callable[[Link], None],
+        sharing: Sharing | None = None,
+        soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self.node = node
         self.name = name
@@ -113,6 +157,10 @@ class Link:
         """Jobs that were sent there and have neither ended nor been given back."""
         self._owner = owner
         self._on_closed = on_closed
+        self._sharing = sharing
+        self._soon = soon
+        # Large arguments that were made to be shared here, by job.
+        self._shared: dict[int, Shared] = {}
         self._jobs: Stream | None = None
         self._control: Stream | None = None
         # Content hashes of the functions that the node has been sent.
@@ -123,21 +171,84 @@ class Link:
         """Give the link its streams, before anything is sent or received."""
         self._jobs, self._control = jobs, control
 
+    @property
+    def jobs(self) -> Stream | None:
+        """The stream on which jobs and results travel."""
+        return self._jobs
+
     # What the engine asks for.
 
-    def knows(self, digest: bytes) -> bool:
-        """Whether the node has been sent the function of this content hash."""
-        return digest in self._defined
-
-    def define(self, digest: bytes, payload: bytes) -> None:
-        """Send a function."""
+    def define(self, definition: Definition) -> None:
+        """Send a function or an object, and what it refers to, if it is here."""
+        digest, payload = definition.digest, definition.payload
+        if payload is None:
+            return
         self._defined.add(digest)
-        self._stream(self._jobs).send(Define(digest), payload)
+        self._define_all(definition.uses)
+        message = Hold(digest) if definition.is_held else Define(digest)
+        self._stream(self._jobs).send(message, (payload,))
 
-    def run(self, job: int, attempt: int, call: Call) -> None:
-        """Send a job. The function it calls has been sent before."""
-        self.held += 1
-        self._stream(self._jobs).send(Run(job, attempt, call.function, call.once), call.arguments)
+    def drop(self, digest: bytes) -> None:
+        """Tell the node that an object is not used any more, if it may have it."""
+        if digest in self._defined:
+            self._defined.discard(digest)
+            self._stream(self._jobs).send(Drop(digest))
+
+    def run(self, jobs: Sequence[JobState]) -> None:
+        """Send jobs, each with the function that it calls if the node may not have it.
+
+        The ``call`` of each is a ``Call``.
+        """
+        self.held += len(jobs)
+        definition: Definition | None = None
+        starts: list[Start] = []
+        arguments: list[Payload] = []
+        room = 0
+        for job in jobs:
+            call = cast(Call, job.call)
+            payload = call.arguments
+            size = len(payload)
+            if size >= WORTH_SHARING and self._sharing is not None:
+                payload = self._share(job.id, payload)
+            room -= size
+            # Jobs share a message if they call the same function and none is large.
+            if room < 0 or call.definition is not definition or type(payload) is not bytes:
+                if definition is not None:
+                    self._send_run(definition, starts, arguments)
+                    starts, arguments = [], []
+                definition = call.definition
+                room = CHUNK_LIMIT - size if type(payload) is bytes else 0
+            if call.uses:
+                self._define_all(call.uses)
+            starts.append(Start(job.id, job.attempt, size, job.once))
+            arguments.append(payload)
+        if definition is not None:
+            self._send_run(definition, starts, arguments)
+
+    def _define_all(self, used: Sequence[object]) -> None:
+        for definition in cast("Sequence[Definition]", used):
+            if definition.digest not in self._defined:
+                self.define(definition)
+
+    def _share(self, job: int, payload: Payload) -> Payload:
+        """Return large arguments as memory that the node can map, if that can be."""
+        if self._sharing is None or isinstance(payload, Shared):
+            return payload
+        shared = self._sharing.share([view_of(payload)])
+        if shared is None:
+            return payload
+        self._shared[job] = shared
+        return shared
+
+    def _send_run(
+        self, definition: Definition, starts: list[Start], arguments: list[Payload]
+    ) -> None:
+        digest = definition.digest
+        if digest not in self._defined:
+            self.define(definition)
+        for first in range(0, len(starts), BATCH_LIMIT):
+            part = slice(first, first + BATCH_LIMIT)
+            self._stream(self._jobs).send(Run(digest, starts[part]), arguments[part])
 
     def retract(self, jobs: Iterable[JobRef]) -> None:
         """Ask for jobs that have not been started."""
@@ -152,37 +263,51 @@ class Link:
             self._stream(stream).say_bye(reason)
         self._on_closed(self)
 
-    def lose(self, cause: str) -> None:
-        """The node is gone: close, and tell the owner."""
+    def lose(self, cause: str, running: int | None = None) -> None:
+        """The node is gone: close, and tell the owner.
+
+        Args:
+            running: the job that it has started last, if that is known.
+        """
         if self._closed:
             return
         self._closed = True
         for stream in {self._jobs, self._control} - {None}:
             self._stream(stream).close()
         if self.hello is not None:
-            self._owner.on_lost(self, cause)
+            self._owner.on_lost(self, cause, running)
         self._on_closed(self)
 
     # What the node says.
 
-    def on_message(self, received: Received) -> None:
-        """Handle a message from the node.
+    def on_messages(self, arrived: Sequence[Received]) -> None:
+        """Handle messages from the node; results that stand together are told together.
 
         Raises:
             ProtocolError: the node may not say that, or not yet.
         """
-        if self._closed:
-            return  # its streams are still being closed; nobody knows the node any more
-        message, payload = received
+        outcomes: list[Outcome] = []
+        payloads: list[Payload] = []
+        for message, payload in arrived:
+            if self._closed:
+                return  # its streams are still being closed; nobody knows the node any more
+            if isinstance(message, Result) and self.hello is not None:
+                outcomes += message.outcomes
+                payloads += self._split(message.outcomes, payload)
+                continue
+            if outcomes:
+                self._tell_results(outcomes, payloads)
+                outcomes, payloads = [], []
+            if not self._closed:  # whoever was told the results may have closed it
+                self._on_message(message)
+        if outcomes and not self._closed:
+            self._tell_results(outcomes, payloads)
+
+    def _on_message(self, message: Message) -> None:
         if isinstance(message, Hello):
             self._on_hello(message)
         elif self.hello is None:
             raise ProtocolError(f"{self.name} said {type(message).__name__} before Hello")
-        elif isinstance(message, Result):
-            if message.output > len(payload):
-                raise ProtocolError(f"{self.name} sent a result that is shorter than its output")
-            self.held -= 1
-            self._owner.on_result(self, message, payload)
         elif isinstance(message, Need):
             self._owner.on_need(self, message.digest)
         elif isinstance(message, Returned):
@@ -196,6 +321,32 @@ class Link:
             self._owner.on_resized(self)
         else:
             raise ProtocolError(f"{self.name} said {type(message).__name__}, which only we may")
+
+    def _split(self, outcomes: list[Outcome], payload: Payload) -> list[Payload]:
+        for outcome in outcomes:
+            shared = self._shared.pop(outcome.job, None) if self._shared else None
+            if shared is not None and self._sharing is not None:
+                self._sharing.take_back(shared, outcome.freed)
+            if outcome.output > outcome.size:
+                raise ProtocolError(f"{self.name} sent a result that is shorter than its output")
+        if len(outcomes) == 1 and outcomes[0].size == len(payload):
+            if isinstance(payload, Shared) and payload.is_received:
+                payload.when_free(partial(self._free_later, outcomes[0].job, outcomes[0].attempt))
+            return [payload]
+        return split(payload, [outcome.size for outcome in outcomes])
+
+    def _tell_results(self, outcomes: list[Outcome], payloads: list[Payload]) -> None:
+        self.held -= len(outcomes)
+        self._owner.on_results(self, outcomes, payloads)
+
+    def _free_later(self, job: int, attempt: int, reusable: bool) -> None:
+        """Nothing here uses a shared result any more. Called in any thread at any time."""
+        if self._soon is not None and not self._closed:
+            self._soon(partial(self._free, job, attempt, reusable))
+
+    def _free(self, job: int, attempt: int, reusable: bool) -> None:
+        if not self._closed:
+            self._stream(self._control).send(Freed(job, attempt, reusable))
 
     def _on_hello(self, hello: Hello) -> None:
         if self.hello is not None:

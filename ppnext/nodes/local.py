@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ppnext.nodes.link import Link, Owner
+from ppnext.runtime.loop import Turn
 from ppnext.runtime.processes import WorkerProcess, start_worker
+from ppnext.runtime.sharing import Sharing
 from ppnext.runtime.streams import Stream
 from ppnext.sched.model import NodeId, NodeKind
 from ppnext.wire.connection import Connection, Received
@@ -48,7 +50,7 @@ class WorkerPool:
     """Worker processes that run jobs for one owner. Lives on the owner's event loop.
 
     Args:
-        loop: the event loop.
+        turn: of the event loop.
         owner: whose nodes the workers are.
         new_node: gives numbers for nodes.
         name: what users call this machine.
@@ -56,11 +58,12 @@ class WorkerPool:
         protocol: pickle protocol for results.
         environment: see ``worker_environment``.
         restart: replace each worker after every job.
+        started: worker processes to begin with, started with the same environment.
     """
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        turn: Turn,
         owner: Owner,
         new_node: Callable[[], NodeId],
         name: str,
@@ -68,15 +71,24 @@ class WorkerPool:
         protocol: int,
         environment: Mapping[str, str],
         restart: bool = False,
+        started: Iterable[WorkerProcess] = (),
     ) -> None:
-        self._loop = loop
+        self._turn = turn
+        self._loop = turn.loop
         self._owner = owner
         self._new_node = new_node
         self._setup = Setup(name, path, protocol)
         self._environment = environment
         self._restart = restart
+        self._started = list(started)
+        self.sharing = Sharing(on_idle=lambda: turn.soon(self._trim))
+        """How large payloads get to workers and back."""
+        self._closed = False
+        self._trimming: asyncio.TimerHandle | None = None
         self._wanted = 0
         self._workers: dict[NodeId, _Worker] = {}
+        # How many of them are to go.
+        self._leaving = 0
         # Workers that failed to start, one after the other, and when the next one is tried.
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
@@ -100,15 +112,19 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers and whatever their jobs have started, now."""
         self._wanted = 0
+        self._closed = True
         if self._retry is not None:
             self._retry.cancel()
         for worker in list(self._workers.values()):
             worker.link.close("the server is gone")
+        if self._trimming is not None:
+            self._trimming.cancel()
+        self.sharing.close()
 
     @property
     def _surplus(self) -> int:
         """How many more workers stay than are wanted; negative if some are missing."""
-        return sum(not worker.leaving for worker in self._workers.values()) - self._wanted
+        return len(self._workers) - self._leaving - self._wanted
 
     def _dismiss_idle(self) -> None:
         """Let surplus workers go that run nothing; of the others, those that are ready first."""
@@ -116,11 +132,15 @@ class WorkerPool:
         # Those that have not joined yet go first.
         idle.sort(key=lambda worker: worker.link.hello is not None)
         for worker in idle[: max(0, self._surplus)]:
-            worker.leaving = True
+            self._let_go(worker)
             if worker.link.hello is None:
                 worker.link.close("not needed")
             else:
                 self._owner.on_draining(worker.link)
+
+    def _let_go(self, worker: _Worker) -> None:
+        worker.leaving = True
+        self._leaving += 1
 
     def _fill(self) -> None:
         if self._retry is not None and not self._retry.cancelled():
@@ -133,7 +153,7 @@ class WorkerPool:
                 return
 
     def _start(self) -> None:
-        process = start_worker(self._environment)
+        process = self._started.pop() if self._started else start_worker(self._environment)
         link = Link(
             self._new_node(),
             self._setup.node,
@@ -141,6 +161,8 @@ class WorkerPool:
             self._owner,
             _LATENCY,
             self._on_closed,
+            self.sharing,
+            self._turn.soon,
         )
         worker = _Worker(process, link)
         now = self._loop.time()
@@ -148,27 +170,34 @@ class WorkerPool:
         def on_end(cause: str | None) -> None:
             self._channel_ended(worker)
 
-        def on_message(received: Received) -> None:
-            self._on_message(worker, received)
+        def on_messages(arrived: list[Received]) -> None:
+            self._on_messages(worker, arrived)
 
-        worker.jobs = Stream(self._loop, process.jobs, Connection(now), on_message, on_end)
-        control = Stream(self._loop, process.control, Connection(now), on_message, on_end)
+        jobs = Connection(now, in_order=True, adopt=self.sharing.adopt)
+        worker.jobs = Stream(self._turn, process.jobs, jobs, on_messages, on_end, True)
+        control = Stream(self._turn, process.control, Connection(now), on_messages, on_end)
         link.attach(worker.jobs, control)
         self._workers[link.node] = worker
         worker.jobs.send(self._setup)
         self._watch_exit(worker)
 
-    def _on_message(self, worker: _Worker, received: Received) -> None:
+    def _on_messages(self, worker: _Worker, arrived: list[Received]) -> None:
         if worker.link.hello is None:
             self._failures = 0
         surplus = self._restart or self._surplus > 0
-        if isinstance(received.message, Result) and surplus and not worker.leaving:
+        if surplus and not worker.leaving and any(isinstance(it.message, Result) for it in arrived):
             # Before the result is handed over: that would bring the worker its next job.
-            worker.leaving = True
+            self._let_go(worker)
             self._owner.on_draining(worker.link)
-        worker.link.on_message(received)
-        if isinstance(received.message, Returned):
+        worker.link.on_messages(arrived)
+        if any(isinstance(it.message, Returned) for it in arrived):
             self._dismiss_idle()
+
+    def _trim(self) -> None:
+        """Give idle memory back when its time has come, and look again until there is none."""
+        again = self.sharing.trim()
+        if again is not None and not self._closed:
+            self._trimming = self._loop.call_later(again, self._trim)
 
     # The end of a worker.
 
@@ -204,10 +233,11 @@ class WorkerPool:
             cause = worker.process.describe_end()
         if worker.link.hello is None:
             self._start_failed(cause)
-        worker.link.lose(cause)
+        worker.link.lose(cause, worker.process.last_started())
 
     def _on_closed(self, link: Link) -> None:
         worker = self._workers.pop(link.node)
+        self._leaving -= worker.leaving
         worker.process.end()
         self._fill()
 

@@ -17,12 +17,14 @@ from ppnext.runtime.addresses import Address, Wildcard
 from ppnext.runtime.candidates import UNTRUSTED_PENALTY, Candidates
 from ppnext.runtime.dialling import Dialled, Impostor, dial
 from ppnext.runtime.discovery import Browser, choose_interfaces
+from ppnext.runtime.loop import Turn
 from ppnext.runtime.streams import Stream
 from ppnext.runtime.vicinity import on_link
 from ppnext.sched.model import NodeId, NodeKind
 from ppnext.wire.connection import Connection, Heartbeat, Received
 from ppnext.wire.keys import Key
 from ppnext.wire.messages import Hello, Result
+from ppnext.wire.payloads import Block, Large
 
 __all__ = ["RemoteNodes"]
 
@@ -36,7 +38,7 @@ class RemoteNodes:
     """The daemons that a client works with. Lives on the owner's event loop.
 
     Args:
-        loop: the event loop.
+        turn: of the event loop.
         owner: whose nodes they are.
         new_node: gives numbers for nodes.
         key: proves to each daemon that this client may use it, and to this client who it is.
@@ -46,11 +48,12 @@ class RemoteNodes:
         wildcards: which discovered addresses are wanted; empty for no discovery.
         interfaces: where to look for daemons, as ``choose_interfaces`` takes it.
         heartbeat: when a silent daemon is given up.
+        allocate: makes room for large results.
     """
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        turn: Turn,
         owner: Owner,
         new_node: Callable[[], NodeId],
         key: Key,
@@ -60,14 +63,17 @@ class RemoteNodes:
         wildcards: list[Wildcard],
         interfaces: str | list[str] | None,
         heartbeat: Heartbeat,
+        allocate: Callable[[int], Large] = Block,
     ) -> None:
-        self._loop = loop
+        self._turn = turn
+        self._loop = loop = turn.loop
         self._owner = owner
         self._new_node = new_node
         self._key = key
         self._client_id = client_id
         self._hello = hello
         self._heartbeat = heartbeat
+        self._allocate = allocate
         self._interfaces = interfaces
         self._candidates = Candidates(
             own_ids=(client_id,),
@@ -166,7 +172,7 @@ class RemoteNodes:
 
     def _connect(self, address: Address, dialled: Dialled) -> None:
         self.troubles.pop(str(address), None)
-        connection = Connection(self._loop.time(), self._heartbeat)
+        connection = Connection(self._loop.time(), self._heartbeat, allocate=self._allocate)
         link = Link(
             self._new_node(),
             str(address),
@@ -176,14 +182,14 @@ class RemoteNodes:
             lambda link: self._closed(address),
         )
 
-        def on_message(received: Received) -> None:
-            self._measure(link, connection, received)
-            link.on_message(received)
+        def on_messages(arrived: list[Received]) -> None:
+            self._measure(link, connection, arrived)
+            link.on_messages(arrived)
 
         def on_end(cause: str | None) -> None:
             link.lose(cause or connection.farewell or "it said goodbye")
 
-        stream = Stream(self._loop, dialled.socket, connection, on_message, on_end)
+        stream = Stream(self._turn, dialled.socket, connection, on_messages, on_end)
         link.attach(stream, stream)
         self._links[address] = link
         stream.send(self._hello)
@@ -191,13 +197,13 @@ class RemoteNodes:
         stream.feed(dialled.leftover)
         _log.info("connected to %s, session %s", address, dialled.session_id.hex())
 
-    def _measure(self, link: Link, connection: Connection, received: Received) -> None:
+    def _measure(self, link: Link, connection: Connection, arrived: list[Received]) -> None:
         """Keep the link's latency up to date with the way there and back, as pings measure it."""
         trip = connection.round_trip
         if (
             trip is not None
-            and isinstance(received.message, Result)
             and not 0.5 < trip / link.latency < 2.0
+            and any(isinstance(it.message, Result) for it in arrived)
         ):
             link.latency = max(trip, _LATENCY / 10)
             self._owner.on_resized(link)

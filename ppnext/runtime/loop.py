@@ -1,19 +1,29 @@
 """The event loop: one per process, and nothing but the loop's own thread touches what it owns.
 
-The client runs it in a thread; the daemon in its main thread. uvloop is used where it is installed.
+The client runs it in a thread; the daemon in its main thread, with uvloop where it is installed.
+
+A thread of the client may also visit: while the loop sleeps, waiting for something to happen, a
+visitor may do what the loop's thread would have to be woken for, and sleeps no less. The loop's
+thread holds a lock whenever it is awake; a visitor takes it only if it is free. What is put off to
+the end of a turn of the loop (``Turn``) is done at the end of the visit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import selectors
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from threading import Thread, current_thread
+from contextlib import suppress
+from threading import Lock, Thread, current_thread
 from typing import TypeVar
 
-__all__ = ["LoopThread", "new_loop"]
+from ppnext.runtime import watch
+from ppnext.runtime.watch import Watch
+
+__all__ = ["LoopThread", "Turn", "new_loop"]
 
 T = TypeVar("T")
 
@@ -30,11 +40,79 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+class Turn:
+    """The present turn of an event loop, in its own thread or in a visitor's.
+
+    Attributes:
+        loop: the event loop.
+        is_visit: whether a visitor has it; calls for the loop then have to wake it.
+        watch: for streams that visitors may read; None if there are no visitors.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, watch: Watch | None = None) -> None:
+        self.loop = loop
+        self.watch = watch
+        self.is_visit = False
+        self._last: list[Callable[[], None]] = []
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have ``call()`` called at the end of this turn."""
+        if self.is_visit:
+            self._last.append(call)
+        else:
+            self.loop.call_soon(call)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have the loop make a call. From any thread, between any two instructions."""
+        with suppress(RuntimeError):  # the loop has been closed: nobody is left to care
+            self.loop.call_soon_threadsafe(call)
+
+    def begin_visit(self) -> None:
+        """A visitor begins."""
+        self.is_visit = True
+
+    def end_visit(self) -> None:
+        """A visitor is done, but for what was put off."""
+        try:
+            while self._last:
+                self._last.pop()()
+        finally:
+            self.is_visit = False
+            while self._last:  # one has failed: the others are still owed
+                self.loop.call_soon_threadsafe(self._last.pop())
+
+
+class _LockedSelector(selectors.DefaultSelector):
+    """A selector whose lock is held except while it waits.
+
+    Args:
+        lock: held by the loop's thread, which is the only one to call ``select``.
+    """
+
+    def __init__(self, lock: Lock) -> None:
+        super().__init__()
+        self._lock = lock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for events as any selector does, with the lock released."""
+        if timeout is not None and timeout <= 0:
+            return super().select(timeout)
+        self._lock.release()
+        try:
+            events = super().select(timeout)
+        finally:
+            self._lock.acquire()
+        # A visitor may have changed meanwhile what is watched.
+        watched = self.get_map()
+        return [(key, mask) for key, mask in events if watched.get(key.fileobj) is key]
+
+
 class LoopThread:
     """An event loop in a daemon thread, and the way in for other threads.
 
     ``post`` hands a call over to the loop. Calls are queued and the loop is woken only if it is
-    not about to look anyway, so that a burst of calls costs one wake-up.
+    not about to look anyway, so that a burst of calls costs one wake-up. ``visit`` makes a call
+    in the caller's own thread instead, if the loop sleeps.
 
     Args:
         name: of the thread.
@@ -44,8 +122,14 @@ class LoopThread:
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._awake = False
         self._stopped = False
+        # Whether the loop runs: before, and after it, nobody may visit.
+        self._ready = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.loop = new_loop()
+        # Whoever holds it may touch what the loop owns.
+        self._lock = Lock()
+        self.loop = asyncio.SelectorEventLoop(_LockedSelector(self._lock))
+        self._watch = Watch(self.loop) if watch.is_possible else None
+        self.turn = Turn(self.loop, self._watch)
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -62,6 +146,36 @@ class LoopThread:
             except RuntimeError:
                 if not self._stopped:  # else another thread has stopped the loop meanwhile
                     raise
+
+    def visit(self, call: Callable[[], object]) -> bool:
+        """Call ``call()`` now, if the loop sleeps and nothing that was posted waits.
+
+        Returns:
+            whether it was called.
+        """
+        if self._awake or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._awake or not self._ready:
+                return False
+            self.turn.begin_visit()
+            try:
+                call()
+            finally:
+                self.turn.end_visit()
+        finally:
+            self._lock.release()
+        return True
+
+    def enter(self, call: Callable[[], object]) -> None:
+        """Call ``call()`` in a visit as soon as the loop sleeps; not at all if it has ended."""
+        with self._lock:
+            if self._ready:
+                self.turn.begin_visit()
+                try:
+                    call()
+                finally:
+                    self.turn.end_visit()
 
     def ask(self, call: Callable[[], T], timeout: float = 10.0) -> T:
         """Have the loop call ``call`` and return what it returns. Not from the loop's thread.
@@ -100,6 +214,7 @@ class LoopThread:
         """Cancel the tasks, stop the loop and wait for its thread."""
         if self._stopped:
             return
+        self._ready = False
         self._stopped = True  # first: nobody else wakes a loop that may be closed already
         self._calls.append((self._shut_down, ()))
         self.loop.call_soon_threadsafe(self._make_calls)
@@ -130,7 +245,11 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        try:
-            self.loop.run_forever()
-        finally:
-            self.loop.close()
+        with self._lock:
+            self._ready = True
+            try:
+                self.loop.run_forever()
+            finally:
+                if self._watch is not None:
+                    self._watch.close()
+                self.loop.close()

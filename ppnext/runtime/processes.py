@@ -1,8 +1,9 @@
 """Worker processes: how one is started, watched and ended.
 
 A worker is a fresh interpreter in its own session and process group, so that Ctrl-C does not reach
-it and all that its jobs start can be ended with it. It inherits three descriptors and no others:
-two sockets and the reading end of a pipe whose only purpose is to break when this process dies.
+it and all that its jobs start can be ended with it. It inherits four descriptors and no others:
+two sockets, the reading end of a pipe whose only purpose is to break when this process dies, and
+the memory in which it notes the job that it runs.
 Its standard output and error are one unlinked file that this process can still read when the
 worker has crashed. Settings and secrets of ppnext are taken out of its environment.
 """
@@ -12,17 +13,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
-from typing import IO
+from contextlib import ExitStack, suppress
+from time import monotonic, sleep
+
+from ppnext.runtime.progress import SIZE, Progress
 
 __all__ = ["WorkerProcess", "check_platform", "start_worker", "worker_environment"]
 
-_ROOT = str(Path(__file__).resolve().parents[2])
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = (
     "import sys; sys.path.append(sys.argv[1]); from ppnext.worker.main import main; "
     "main(*map(int, sys.argv[2:]))"
@@ -63,18 +63,21 @@ class WorkerProcess:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        pid: int,
         jobs: socket.socket,
         control: socket.socket,
         lifeline: int,
-        output: IO[bytes],
+        output: int,
+        progress: Progress,
     ) -> None:
-        self.pid = process.pid
+        self.pid = pid
         self.jobs = jobs
         self.control = control
-        self._process = process
         self._lifeline = lifeline
         self._output = output
+        self._progress = progress
+        # How it has ended, once that is known.
+        self._status: int | None = None
         self._closed = False
 
     def pidfd(self) -> int | None:
@@ -91,34 +94,48 @@ class WorkerProcess:
 
     def is_running(self) -> bool:
         """Whether the process has not ended."""
-        return self._process.poll() is None
+        return not self._reap(os.WNOHANG)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the process to end, at most this long."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
+        """Wait for the process to end, at most this long. For systems that have no ``pidfd``."""
+        until, pause = monotonic() + seconds, 0.0005
+        while self.is_running() and monotonic() < until:
+            sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+    def _reap(self, options: int) -> bool:
+        """Ask the system how the process has ended. Return whether it has."""
+        if self._status is None:
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:
+                self._status = 0  # somebody else has asked, and only the first is told
+            else:
+                if pid:
+                    self._status = os.waitstatus_to_exitcode(status)
+        return self._status is not None
 
     def end(self) -> None:
         """End the process and all that its jobs have started, now. May be called again."""
         if self._closed:
             return
         self._closed = True
-        try:
-            if hasattr(os, "killpg"):
-                os.killpg(self.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-        except ProcessLookupError:
-            pass  # it has ended by itself, and so have its children
+        with suppress(ProcessLookupError):  # it has ended by itself, and so have its children
+            os.killpg(self.pid, signal.SIGKILL)
         os.close(self._lifeline)
         self.jobs.close()
         self.control.close()
-        self._process.wait()
-        self._output.close()
+        self._reap(0)
+        os.close(self._output)
+
+    def last_started(self) -> int | None:
+        """Return the number of the job that it has started last; None if it has started none."""
+        return self._progress.last()
 
     def describe_end(self) -> str:
         """Say how a process that has ended came to its end, with its last words. Waits for it."""
-        code = self._process.wait()
+        self._reap(0)
+        code = self._status or 0
         if code >= 0:
             how = f"exited with status {code}"
         else:
@@ -127,9 +144,9 @@ class WorkerProcess:
         return f"worker process {self.pid} {how}" + (f"; its last words: {words}" if words else "")
 
     def _last_words(self) -> str:
-        self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, self._output.tell() - _LAST_WORDS))
-        return self._output.read().decode(errors="backslashreplace").strip()
+        size = os.fstat(self._output).st_size
+        words = os.pread(self._output, _LAST_WORDS, max(0, size - _LAST_WORDS))
+        return words.decode(errors="backslashreplace").strip()
 
 
 def _signal_name(number: int) -> str:
@@ -139,14 +156,17 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _output_file() -> IO[bytes]:
-    """An unlinked file to which all writers append, however often it is emptied."""
-    import fcntl  # POSIX only
+def _nameless_file() -> int:
+    """Return a descriptor of an empty file on disk that has no name."""
+    folder = os.environ.get("TMPDIR", "/tmp")
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except (AttributeError, OSError):  # another system, or a file system that cannot
+        import tempfile
 
-    output = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115  # closed by end()
-    flags = fcntl.fcntl(output, fcntl.F_GETFL)
-    fcntl.fcntl(output, fcntl.F_SETFL, flags | os.O_APPEND)
-    return output
+        descriptor, name = tempfile.mkstemp()
+        os.unlink(name)
+        return descriptor
 
 
 def start_worker(environment: Mapping[str, str]) -> WorkerProcess:
@@ -158,40 +178,49 @@ def start_worker(environment: Mapping[str, str]) -> WorkerProcess:
     Raises:
         OSError: there are no more processes or descriptors to be had.
     """
-    ours: list[socket.socket] = []
-    theirs: list[socket.socket] = []
-    pipe: tuple[int, ...] = ()
-    output = None
-    try:
-        for _ in range(2):
-            here, there = socket.socketpair()
-            ours.append(here)
-            theirs.append(there)
-        pipe = os.pipe()
-        output = _output_file()
-        inherited = [theirs[0].fileno(), theirs[1].fileno(), pipe[0]]
-        process = subprocess.Popen(
-            [sys.executable, "-c", _START, _ROOT, *map(str, inherited)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=inherited,
-            start_new_session=True,
-            env=dict(environment),
-        )
-    except BaseException:  # whatever it was, descriptors must not be left open
-        for end in ours:
-            end.close()
-        if pipe:
-            os.close(pipe[1])
-        if output is not None:
-            output.close()
-        raise
-    finally:
-        for end in theirs:
-            end.close()
-        if pipe:
-            os.close(pipe[0])
-    for end in ours:
-        end.setblocking(False)
-    return WorkerProcess(process, ours[0], ours[1], pipe[1], output)
+    # Closed in any case: the worker's ends; closed if it cannot be started: ours.
+    with ExitStack() as theirs, ExitStack() as ours:
+        jobs, control = (_socketpair(ours, theirs) for _ in range(2))
+        lifeline, held = os.pipe()
+        theirs.callback(os.close, lifeline)
+        ours.callback(os.close, held)
+        output = _nameless_file()
+        ours.callback(os.close, output)
+        note = _nameless_file()
+        theirs.callback(os.close, note)
+        os.ftruncate(note, SIZE)
+        pid = _spawn([jobs[1].fileno(), control[1].fileno(), lifeline, note], output, environment)
+        ours.pop_all()
+        progress = Progress(os.dup(note))
+    return WorkerProcess(pid, jobs[0], control[0], held, output, progress)
+
+
+def _spawn(descriptors: list[int], output: int, environment: Mapping[str, str]) -> int:
+    """Start the interpreter of a worker, with these descriptors and no others of Python's.
+
+    They get new numbers on the way, above all of their own: what is inherited is decided here, and
+    never by a flag of a descriptor that another thread might pass on.
+    """
+    first = max(*descriptors, output, 2) + 1
+    places = range(first, first + len(descriptors))
+    moves = [(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(descriptors, places, strict=True)]
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-c", _START, _ROOT, *map(str, places)],
+        dict(environment),
+        file_actions=[
+            *moves,
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _socketpair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:
+    here, there = socket.socketpair()
+    ours.callback(here.close)
+    theirs.callback(there.close)
+    here.setblocking(False)
+    return here, there

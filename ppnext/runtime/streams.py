@@ -2,24 +2,39 @@
 
 The only place that moves bytes between a socket and a ``Connection``, whether the socket is one of
 a pair to a worker or a TLS socket to another machine. Nothing is copied into a buffer of the
-stream's own: it pulls from the connection what the socket will take. Several messages that are
-sent in one turn of the loop leave in one write.
+stream's own: it pulls from the connection what the socket will take, and of a large payload it
+reads straight to where the payload is put together. Several messages that are sent in one turn of
+the loop leave in one write. Memory that is passed to another process goes along as a descriptor.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from time import monotonic
 
 from ppnext.errors import ProtocolError
+from ppnext.runtime.loop import Turn
+from ppnext.runtime.passing import receive, send_passing
 from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import Bye, Message
+from ppnext.wire.payloads import Large, Payload
 
 __all__ = ["Stream"]
 
-_READ = 1 << 18
+_READ = 1 << 17
+
+_WORTH_A_READ = 1 << 14
+"""Bytes of a large payload that are read to their place; fewer are read with what follows them."""
+
+_SMALL = 1 << 14
+"""Buffers that are joined to one before they are given to TLS."""
+
+_BUFFERS = 512
+"""Most buffers in one write; every system takes that many."""
 
 _PATIENCE = 5.0
 """Seconds that ``finish`` leaves the other end to close after all has been sent."""
@@ -32,30 +47,37 @@ class Stream:
     """One end of a stream of messages. Lives on one event loop, in its thread.
 
     Args:
-        loop: the event loop.
+        turn: the event loop's turn.
         sock: a connected, non-blocking socket; the stream closes it.
         connection: the protocol state.
-        on_message: called with each message that arrives.
+        on_messages: called with the messages that have arrived together.
         on_end: called once when the stream has ended, with the cause, or None after a Bye; not
             called after ``close``.
+        passing: whether the other end is a process of this machine: memory may be passed to it by
+            descriptor, and the stream may be lent.
     """
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        turn: Turn,
         sock: socket.socket,
         connection: Connection,
-        on_message: Callable[[Received], None],
+        on_messages: Callable[[list[Received]], None],
         on_end: Callable[[str | None], None],
+        passing: bool = False,
     ) -> None:
         self.connection = connection
-        self._loop = loop
+        self._turn = turn
+        self._loop = loop = turn.loop
         self._socket = sock
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._passing = passing
         self._descriptor = sock.fileno()
-        self._on_message = on_message
+        self._on_messages = on_messages
         self._on_end = on_end
         # What has been pulled from the connection and not been taken by the socket.
         self._pending: list[bytes | memoryview] = []
+        self._passed: Large | None = None
         self._flush_scheduled = False
         self._writer_watched = False
         self._finishing = False
@@ -63,8 +85,14 @@ class Stream:
         self._finished = False
         self._patience = _PATIENCE
         self._closed = False
+        self._is_lent = False
         self._timer: asyncio.TimerHandle | None = None
-        loop.add_reader(self._descriptor, self._readable)
+        # Only streams without TLS can be lent: it may hold what no descriptor tells of.
+        self._watch = turn.watch if passing else None
+        if self._watch is not None:
+            self._watch.add(self._descriptor, self._readable)
+        else:
+            loop.add_reader(self._descriptor, self._readable)
         self._set_timer()
 
     @property
@@ -72,19 +100,23 @@ class Stream:
         """Whether nothing can be sent or received any more."""
         return self._closed
 
-    def send(self, message: Message, payload: bytes | memoryview = b"") -> None:
+    def send(self, message: Message, payloads: Sequence[Payload] = ()) -> None:
         """Queue a message; it leaves at the end of this turn of the loop, or when there is room.
 
         After ``finish`` it is dropped: nothing may follow the Bye.
         """
         if self._finishing:
             return
-        self.connection.send(message, payload)
+        self.connection.send(message, payloads)
         self._flush_soon()
 
     def feed(self, data: bytes) -> None:
         """Handle bytes that were read from the socket before the stream took it over."""
-        self._received(data)
+        try:
+            self._received(data)
+        except ProtocolError as error:
+            self._end(str(error))
+            return
         self._readable()
 
     def drain(self) -> None:
@@ -119,12 +151,52 @@ class Stream:
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._descriptor)
+        if self._watch is not None:
+            self._watch.remove(self._descriptor)
+        else:
+            self._loop.remove_reader(self._descriptor)
         if self._writer_watched:
             self._loop.remove_writer(self._descriptor)
         if self._timer is not None:
             self._timer.cancel()
+        for descriptor in self.connection.take_descriptors():
+            os.close(descriptor)
         self._socket.close()
+
+    # Lending. A stream that is lent is read by a visitor of the loop, not by the loop.
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's descriptor, to wait on while the stream is lent."""
+        return self._descriptor
+
+    def lend(self) -> bool:
+        """Have a visitor read the stream from now on. Return False if that cannot be."""
+        if self._watch is None or self._is_lent or self._closed or self._finishing:
+            return False
+        self._is_lent = True
+        self._watch.put_aside(self._descriptor)
+        return True
+
+    def serve(self) -> bool:
+        """Read what has arrived, in a visit. Return False if the loop is to see to the stream."""
+        if self._closed:
+            return False
+        try:
+            return self._read() > 0
+        except BlockingIOError:
+            return True
+        except ProtocolError as error:
+            self._loop.call_soon_threadsafe(self._end, str(error))
+            return False
+        except OSError:
+            return False  # the loop will meet the same
+
+    def take_back(self) -> None:
+        """Have the loop read the stream again."""
+        if self._is_lent and self._watch is not None and not self._closed:
+            self._watch.resume(self._descriptor)
+        self._is_lent = False
 
     # Receiving.
 
@@ -133,40 +205,69 @@ class Stream:
             if self._closed:
                 return
             try:
-                data = self._socket.recv(_READ)
+                count = self._read()
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            except ProtocolError as error:
+                self._end(str(error))
                 return
             except OSError as error:
                 self._end(None if self._finished else _describe(error))
                 return
-            if not data:
+            if not count:
                 done = self._finished or self.connection.receive_eof()
                 self._end(None if done else "the connection was cut")
                 return
-            if not self._finished:
-                self._received(data)
-            if len(data) < _READ and not isinstance(self._socket, ssl.SSLSocket):
+            if count < _READ and not self._is_tls:
                 return
         # There may be more, and TLS may already hold it where no reader would be told.
         self._loop.call_soon(self._readable)
 
-    def _received(self, data: bytes) -> None:
+    def _read(self) -> int:
+        """Read once and handle what has arrived. Return how many bytes; 0 at the end."""
+        room = self.connection.room()
+        if room is not None and len(room) >= _WORTH_A_READ:
+            count = self._fill(room)
+            if count and not self._finished:
+                self._handle(self.connection.filled(count, monotonic()))
+            return max(count, _READ) if count == len(room) else count
+        if self._passing:
+            data, descriptors = receive(self._socket, _READ)
+        else:
+            data, descriptors = self._socket.recv(_READ), ()
+        if data and not self._finished:
+            self._received(data, descriptors)
+        return len(data)
+
+    def _fill(self, room: memoryview) -> int:
+        """Read to where the bytes belong. Return how many; 0 at the end."""
+        count = self._socket.recv_into(room)
+        if not self._is_tls or not count:
+            return count
+        # TLS gives one record at a time; to come back for each costs more than the record.
         try:
-            arrived = self.connection.receive_data(data, self._loop.time())
-            for received in arrived:
-                if self._closed:
-                    return
-                self._on_message(received)
-        except ProtocolError as error:
-            self._end(str(error))
-            return
+            while count < len(room):
+                more = self._socket.recv_into(room[count:])
+                if not more:
+                    break  # the end is met again by the next read
+                count += more
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass  # that is all there is now
+        return count
+
+    def _received(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        self._handle(self.connection.receive_data(data, monotonic(), descriptors))
+
+    def _handle(self, arrived: list[Received]) -> None:
+        if arrived:
+            self._on_messages(arrived)
         if self.connection.wants_to_send:
             self._flush_soon()
 
     def _flush_soon(self) -> None:
         if not self._flush_scheduled and not self._writer_watched and not self._closed:
             self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._turn.at_end(self._flush)
 
     # Sending.
 
@@ -175,20 +276,41 @@ class Stream:
         try:
             while not self._closed:
                 if not self._pending:
-                    self._pending = self.connection.data_to_send(self._loop.time())
-                    if not self._pending:
+                    outgoing = self.connection.data_to_send(monotonic())
+                    if not outgoing.buffers:
                         self._watch_writer(False)
                         if self._finishing and not self._finished:
                             self._await_end()
                         return
+                    self._pending = outgoing.buffers
+                    self._passed = outgoing.passed
                 self._write()
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            self._watch_writer(True)
         except OSError as error:
-            # What the other end managed to say before it went is still to be read.
-            self._watch_writer(False)
-            self._readable()
-            self._end(_describe(error))
+            if self._turn.is_visit:
+                self._loop.call_soon_threadsafe(self._flush)  # what to do is the loop's business
+            elif isinstance(error, BlockingIOError | ssl.SSLWantWriteError | ssl.SSLWantReadError):
+                self._watch_writer(True)
+            else:
+                # What the other end managed to say before it went is still to be read.
+                self._watch_writer(False)
+                self._readable()
+                self._end(_describe(error))
+
+    def _write(self) -> None:
+        pending = self._pending
+        if len(pending) == 1 and self._passed is None:
+            sent = self._socket.send(pending[0])
+            self._pending = [] if sent == len(pending[0]) else _rest(pending, sent)
+            return
+        if self._passed is not None:
+            sent = send_passing(self._socket, pending, self._passed.descriptor() or 0)
+            self._passed = None
+        elif self._is_tls or not hasattr(self._socket, "sendmsg"):
+            self._pending = pending = _joined(pending)
+            sent = self._socket.send(pending[0])
+        else:
+            sent = self._socket.sendmsg(pending[:_BUFFERS])
+        self._pending = _rest(pending, sent)
 
     def _await_end(self) -> None:
         """All is sent: say so to the other end, and wait until it closes as well."""
@@ -197,11 +319,6 @@ class Stream:
             self._timer.cancel()
         self._timer = self._loop.call_later(self._patience, self._end, None)
         self._socket.shutdown(socket.SHUT_WR)  # from here on a TLS socket gives raw bytes
-
-    def _write(self) -> None:
-        data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
-        sent = self._socket.send(data)
-        self._pending = [memoryview(data)[sent:]] if sent < len(data) else []
 
     def _watch_writer(self, wanted: bool) -> None:
         if wanted and not self._writer_watched:
@@ -218,7 +335,7 @@ class Stream:
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
-        now = self._loop.time()
+        now = monotonic()
         if self.connection.handle_timer(now):
             self._flush_soon()
             self._set_timer()
@@ -229,6 +346,25 @@ class Stream:
         if not self._closed:
             self.close()
             self._on_end(cause)
+
+
+def _joined(buffers: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """The buffers with small ones at the front made one; a large one is not copied."""
+    small = 0
+    while small < len(buffers) and len(buffers[small]) <= _SMALL:
+        small += 1
+    if small < 2:
+        return buffers
+    return [b"".join(buffers[:small]), *buffers[small:]]
+
+
+def _rest(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of the buffers after so many bytes."""
+    for place, buffer in enumerate(buffers):
+        if sent < len(buffer):
+            return [memoryview(buffer)[sent:], *buffers[place + 1 :]] if sent else buffers[place:]
+        sent -= len(buffer)
+    return []
 
 
 def _describe(error: OSError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from ppnext.sched.model import JobId, Mishap, NodeId
+from ppnext.sched.model import JobId, JobState, Mishap, NodeId, Ref
 
 __all__ = ["Action", "Assign", "Cause", "End", "Kept", "Release", "Retract", "Withdrawn"]
 
@@ -20,24 +20,27 @@ class Cause(Enum):
 
 
 class Assign(NamedTuple):
-    """Send this attempt of a job to a node."""
+    """Send these jobs to a node, in this order; each state says which attempt it is.
+
+    To be carried out before the next event is reported. An owner that cannot must leave out
+    what is not on that node any more (``JobState.node``).
+    """
 
     node: NodeId
-    job: JobId
-    attempt: int
+    jobs: list[JobState]
 
 
 class Retract(NamedTuple):
     """Ask a node to give back those of these (job, attempt) that it has not started."""
 
     node: NodeId
-    jobs: tuple[tuple[JobId, int], ...]
+    jobs: list[Ref]
 
 
 class End(NamedTuple):
     """The job has ended without a result; tell whoever waits for it."""
 
-    job: JobId
+    job: JobState
     cause: Cause
     mishaps: tuple[Mishap, ...]
 
@@ -45,11 +48,11 @@ class End(NamedTuple):
 class Withdrawn(NamedTuple):
     """The job that was to be withdrawn has not started and is forgotten."""
 
-    job: JobId
+    job: JobState
 
 
 class Kept(NamedTuple):
-    """The job that was to be withdrawn has started, or has ended: it stays."""
+    """The job that was to be withdrawn has started, or has ended: it stays. It may not be known."""
 
     job: JobId
 

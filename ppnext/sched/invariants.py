@@ -34,6 +34,14 @@ def check(scheduler: Scheduler, policy: Policy | None = None) -> None:
         assert state.losses < policy.loss_limit, "a job that was lost too often is still there"
         if state.status is Status.WAITING:
             assert state.node is None, "a waiting job is on a node"
+    _check_loads(scheduler, policy)
     if scheduler.waiting:
         for node in scheduler.nodes.values():
             assert len(node.held) >= policy.credit(node), "a job waits while a node has room"
+
+
+def _check_loads(scheduler: Scheduler, policy: Policy) -> None:
+    for node in scheduler.nodes.values():
+        assert node.credit == policy.credit(node), "a node's credit is out of date"
+        is_open = len(node.held) < node.credit
+        assert node.open_slots == (node.slots if is_open else 0), "a node is open by mistake"

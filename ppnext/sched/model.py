@@ -10,17 +10,34 @@ States of a job::
     any of them ──finished, died too often, cancelled, withdrawn──► ENDED (and forgotten)
 
 ``TRANSITIONS`` is that picture as a table; the picture in the documentation is made from it, and
-``JobState.move`` refuses everything else.
+``JobState.move`` refuses everything else. The two transitions that every job makes are read from
+the table once, as ``PLACED`` and ``FINISHED``: the scheduler sets them itself where it has just
+seen that the job may make them.
+
+States and intents have names in this module too, because reading a member off an ``Enum`` costs
+six times as much as reading a name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NewType
+from typing import NewType, TypeAlias
 
 __all__ = [
+    "ASSIGNED",
+    "CANCEL",
+    "DAEMON",
+    "ENDED",
+    "FINISHED",
+    "PLACED",
+    "RETRACTING",
+    "RUN",
     "TRANSITIONS",
+    "WAITING",
+    "WITHDRAW",
+    "WORKER",
     "Intent",
     "JobId",
     "JobState",
@@ -28,11 +45,19 @@ __all__ = [
     "NodeId",
     "NodeKind",
     "NodeState",
+    "Ran",
+    "Ref",
     "Status",
 ]
 
 JobId = NewType("JobId", int)
 NodeId = NewType("NodeId", int)
+
+Ref: TypeAlias = tuple[JobId, int]
+"""A job's number and the attempt that is meant."""
+
+Ran: TypeAlias = tuple[JobId, int, float]
+"""A job's number, the attempt, and how many seconds it ran."""
 
 
 class Status(Enum):
@@ -44,35 +69,40 @@ class Status(Enum):
     ENDED = "ended"
 
 
+WAITING, ASSIGNED, RETRACTING, ENDED = Status
+
 TRANSITIONS: dict[Status, dict[str, Status]] = {
-    Status.WAITING: {
-        "placed": Status.ASSIGNED,
-        "cancelled": Status.ENDED,
-        "withdrawn": Status.ENDED,
+    WAITING: {
+        "placed": ASSIGNED,
+        "cancelled": ENDED,
+        "withdrawn": ENDED,
     },
-    Status.ASSIGNED: {
-        "asked back": Status.RETRACTING,
-        "node lost": Status.WAITING,
-        "worker died": Status.WAITING,
-        "returned": Status.WAITING,
-        "cancelled": Status.ENDED,
-        "withdrawn": Status.ENDED,
-        "finished": Status.ENDED,
-        "given up": Status.ENDED,
+    ASSIGNED: {
+        "asked back": RETRACTING,
+        "node lost": WAITING,
+        "worker died": WAITING,
+        "returned": WAITING,
+        "cancelled": ENDED,
+        "withdrawn": ENDED,
+        "finished": ENDED,
+        "given up": ENDED,
     },
-    Status.RETRACTING: {
-        "kept": Status.ASSIGNED,
-        "returned": Status.WAITING,
-        "node lost": Status.WAITING,
-        "worker died": Status.WAITING,
-        "cancelled": Status.ENDED,
-        "withdrawn": Status.ENDED,
-        "finished": Status.ENDED,
-        "given up": Status.ENDED,
+    RETRACTING: {
+        "kept": ASSIGNED,
+        "returned": WAITING,
+        "node lost": WAITING,
+        "worker died": WAITING,
+        "cancelled": ENDED,
+        "withdrawn": ENDED,
+        "finished": ENDED,
+        "given up": ENDED,
     },
-    Status.ENDED: {},
+    ENDED: {},
 }
 """What may happen to a job in each state, and the state it is in afterwards."""
+
+PLACED = TRANSITIONS[WAITING]["placed"]
+FINISHED = TRANSITIONS[ASSIGNED]["finished"]
 
 
 class Intent(Enum):
@@ -81,6 +111,9 @@ class Intent(Enum):
     RUN = "run"
     CANCEL = "cancel"
     WITHDRAW = "withdraw"
+
+
+RUN, CANCEL, WITHDRAW = Intent
 
 
 class NodeKind(Enum):
@@ -94,6 +127,9 @@ class NodeKind(Enum):
     DAEMON = "daemon"
 
 
+WORKER, DAEMON = NodeKind
+
+
 @dataclass(frozen=True, slots=True)
 class Mishap:
     """One attempt that did not end by itself."""
@@ -104,21 +140,46 @@ class Mishap:
     blamed: bool
 
 
-@dataclass(slots=True, eq=False)
 class JobState:
-    """A job that has not ended."""
+    """A job that has not ended. Written out by hand: a million of them are made and kept.
 
-    id: JobId
-    once: bool
-    """Started at most once: never placed again after an attempt that may have started."""
-    status: Status = Status.WAITING
-    intent: Intent = Intent.RUN
-    attempt: int = 0
-    """Number of the present or latest placement; fences what arrives late."""
-    node: NodeId | None = None
-    kept: bool = False
-    """The node was asked for it and kept it: it has started, so it is not asked again."""
-    mishaps: list[Mishap] = field(default_factory=list)
+    Attributes:
+        id: its number.
+        call: what to run; the owner's, never looked at here.
+        once: started at most once: never placed again after an attempt that may have started.
+        status: where it stands.
+        intent: what is to become of it when its node gives it back.
+        attempt: number of the present or latest placement; fences what arrives late.
+        node: the node that holds it.
+        kept: the node was asked for it and kept it: it has started, so it is not asked again.
+        mishaps: attempts that did not end by themselves.
+    """
+
+    __slots__ = (
+        "attempt",
+        "call",
+        "id",
+        "intent",
+        "kept",
+        "mishaps",
+        "node",
+        "once",
+        "status",
+    )
+
+    def __init__(self, id: JobId, call: object, once: bool = False) -> None:
+        self.id = id
+        self.call = call
+        self.once = once
+        self.status = WAITING
+        self.intent = RUN
+        self.attempt = 0
+        self.node: NodeId | None = None
+        self.kept = False
+        self.mishaps: tuple[Mishap, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"JobState({self.id}, attempt {self.attempt}, {self.status.value})"
 
     def move(self, event: str) -> None:
         """Go to the state that the table gives for ``event``.
@@ -160,8 +221,35 @@ class NodeState:
     """Those that it has been asked to give back; empty unless an answer is outstanding."""
     mean_seconds: float | None = None
     """Running mean of its jobs' durations; None before the first."""
+    credit: int = 0
+    """How many jobs it may hold, as ``Policy.credit`` has it."""
+    open_slots: int = 0
+    """Its slots while it may take another job, otherwise 0; kept by ``Loads``."""
 
     @property
     def surplus(self) -> int:
         """How many jobs it holds beyond what it can run now."""
         return max(0, len(self.held) - (0 if self.draining else self.slots))
+
+    def find(self, jobs: Iterable[Ref]) -> list[JobState]:
+        """Return those of the named attempts that it does hold; others are named too late."""
+        states = ((self.held.get(job), attempt) for job, attempt in jobs)
+        found = (state for state, attempt in states if state and state.attempt == attempt)
+        return list(dict.fromkeys(found))  # the other end may name one twice
+
+    def started(self, running: JobId | None) -> int:
+        """Return how many of the jobs it holds may have been started; they are the oldest.
+
+        Args:
+            running: the one that it has started last, if that is known of a worker.
+        """
+        if self.kind is DAEMON:
+            return len(self.held)
+        places = (place for place, job in enumerate(self.held, 1) if job == running)
+        return next(places, min(len(self.held), 1))
+
+    def release(self, job: JobState) -> None:
+        """It holds a job no longer."""
+        del self.held[job.id]
+        self.asked.discard(job.id)
+        job.node = None

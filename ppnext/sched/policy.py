@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from ppnext.sched.model import NodeState
+from ppnext.sched.actions import Cause
+from ppnext.sched.model import JobState, NodeState
 
 __all__ = ["Policy"]
 
@@ -18,7 +19,8 @@ class Policy:
         poison_limit: a job whose worker died under it this often is not run again.
         loss_limit: a job whose node was lost this often is not run again. Counted apart from
             dead workers, so that a laboratory that reboots poisons nothing.
-        horizon: seconds of work that a node may hold beyond what it runs.
+        horizon: seconds of work that a node may hold beyond what it runs: twice the time for which
+            a thread that computes keeps Python to itself, so that a busy client starves nobody.
         worth_hiding: share of a job's time that the way to the node and back must take before
             jobs are sent ahead.
         prefetch_limit: most jobs sent ahead for each slot.
@@ -28,10 +30,10 @@ class Policy:
 
     poison_limit: int = 3
     loss_limit: int = 10
-    horizon: float = 0.002
+    horizon: float = 0.01
     worth_hiding: float = 0.02
-    prefetch_limit: int = 128
-    prefetch_most: int = 1024
+    prefetch_limit: int = 1024
+    prefetch_most: int = 4096
     smoothing: float = 0.2
 
     def credit(self, node: NodeState) -> int:
@@ -47,6 +49,18 @@ class Policy:
             return node.slots + limit
         return node.slots + ceil(ahead / mean)
 
-    def smooth(self, mean: float | None, seconds: float) -> float:
-        """Return the running mean after one more job took ``seconds``."""
-        return seconds if mean is None else mean + self.smoothing * (seconds - mean)
+    def smooth(self, mean: float | None, seconds: float, count: int = 1) -> float:
+        """Return the running mean after ``count`` more jobs took ``seconds`` on average."""
+        if mean is None:
+            return seconds
+        return mean + (1.0 - (1.0 - self.smoothing) ** count) * (seconds - mean)
+
+    def reason_to_give_up(self, job: JobState) -> Cause | None:
+        """Return why a job is not run again after its latest mishap; None if it is."""
+        if job.once:
+            return Cause.WORKER_DIED if job.mishaps[-1].blamed else Cause.NODE_LOST
+        if job.deaths >= self.poison_limit:
+            return Cause.POISONED
+        if job.losses >= self.loss_limit:
+            return Cause.LOST_TOO_OFTEN
+        return None

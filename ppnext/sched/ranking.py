@@ -1,7 +1,8 @@
 """Ranking: nodes in the order of a key that changes all the time.
 
-A heap with lazy deletion: an entry counts only while it carries its node's present key. ``put``
-and ``first`` cost O(log n) amortised; stale entries are swept out when they outnumber the rest.
+A heap with lazy deletion: an entry counts only while it is the one its node was last put in with.
+``put`` and ``first`` cost O(log n) amortised; stale entries are swept out when they outnumber the
+rest.
 """
 
 from __future__ import annotations
@@ -11,44 +12,50 @@ from typing import TypeAlias
 
 from ppnext.sched.model import NodeId
 
-__all__ = ["Key", "Ranking"]
+__all__ = ["Ranking"]
 
-Key: TypeAlias = tuple[float, float]
+_Entry: TypeAlias = tuple[float, int, NodeId]
 
 
 class Ranking:
-    """A set of nodes, each with a key; the smallest key is first, equal keys by node number."""
+    """A set of nodes, each with a key and a rank among those of equal key; then by number."""
+
+    __slots__ = ("_entries", "_heap")
 
     def __init__(self) -> None:
-        self._keys: dict[NodeId, Key] = {}
-        self._heap: list[tuple[Key, NodeId]] = []
+        self._entries: dict[NodeId, _Entry] = {}
+        self._heap: list[_Entry] = []
 
-    def put(self, node: NodeId, key: Key) -> None:
+    def put(self, node: NodeId, key: float, rank: int = 0) -> None:
         """Add a node, or give it a new key."""
-        if self._keys.get(node) == key:
+        old = self._entries.get(node)
+        if old is not None and old[0] == key and old[1] == rank:
             return
-        self._keys[node] = key
-        heappush(self._heap, (key, node))
-        if len(self._heap) > 4 * len(self._keys) + 64:
-            self._heap = [(key, node) for node, key in self._keys.items()]
-            heapify(self._heap)
+        entry = (key, rank, node)
+        self._entries[node] = entry
+        heap = self._heap
+        heappush(heap, entry)
+        if len(heap) > 4 * len(self._entries) + 64:
+            heap[:] = self._entries.values()
+            heapify(heap)
 
     def discard(self, node: NodeId) -> None:
         """Take a node out, if it is in."""
-        self._keys.pop(node, None)
+        self._entries.pop(node, None)
 
-    def first(self) -> tuple[NodeId, Key] | None:
-        """Return the node with the smallest key and the key; None when there is no node."""
-        heap, keys = self._heap, self._keys
+    def first(self) -> NodeId | None:
+        """Return the node with the smallest key; None when there is no node."""
+        heap, entries = self._heap, self._entries
         while heap:
-            key, node = heap[0]
-            if keys.get(node) == key:
-                return node, key
+            entry = heap[0]
+            node = entry[2]
+            if entries.get(node) is entry:
+                return node
             heappop(heap)
         return None
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._entries)
 
     def __contains__(self, node: NodeId) -> bool:
-        return node in self._keys
+        return node in self._entries

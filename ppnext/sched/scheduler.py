@@ -3,44 +3,62 @@
 Rule 1: an owner reports what happened with one of the ``on_<event>`` methods and then carries
 out what ``take_actions`` returns, in order. Nothing else changes the state.
 Rule 2: no clock, no randomness: the same events give the same actions.
-Rule 3: every job that is submitted ends exactly once: with ``on_finished`` answering True, or
-with one ``End`` or ``Withdrawn`` action, or with ``on_cancel``.
+Rule 3: every job that is submitted ends exactly once: with ``on_finished`` giving its state back,
+or with one ``End`` or ``Withdrawn`` action, or with ``on_cancel``.
+Rule 4: what comes together is handled together. Jobs are submitted, assigned and finished in
+batches, and a node is looked at once for each batch, so that what is not the job's own work costs
+the less the more there is to do.
 
 Theory of operation. Jobs wait in one queue. A node pulls by credit: it may hold as many jobs as
 it has slots, and a few more when its jobs are so short that fetching the next one would leave it
-idle (``Policy.credit``). The node that is least loaded takes the next job; of equals a worker on
+idle (``Policy.credit``). The node that is least loaded takes the next jobs; of equals a worker on
 this machine before a daemon. When no job waits and a node has a free slot, the node with the
 longest queue of unstarted jobs is asked to give back half of them. It answers with those that
 it had not started; they go to the front of the queue and are placed like any other.
 
+How many it takes at once is its part of those that wait (``Loads.part``): while many wait, a node
+gets many in one message; the last few go one by one to whoever has least; and no slot stays free
+while another node is sent jobs for later.
+
 A node that is lost gives its jobs back as well. If it was a worker, the job it was running is
 blamed for its death: a worker runs its jobs in the order in which they were sent, so that is the
-oldest one it holds. A job that was blamed too often ends as poisoned.
+oldest one it holds, unless it is known to have been a later one; then those before it have been
+run too, and only their results are lost. A job that was blamed too often ends as poisoned.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from itertools import islice
 
-from ppnext.sched.actions import Action, Assign, Cause, End, Kept, Release, Retract, Withdrawn
+from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Withdrawn
+from ppnext.sched.backlog import Backlog
+from ppnext.sched.loads import Loads
 from ppnext.sched.model import (
-    Intent,
+    ASSIGNED,
+    CANCEL,
+    FINISHED,
+    PLACED,
+    RUN,
+    WAITING,
+    WITHDRAW,
+    WORKER,
     JobId,
     JobState,
     Mishap,
     NodeId,
     NodeKind,
     NodeState,
-    Status,
+    Ran,
+    Ref,
 )
 from ppnext.sched.policy import Policy
-from ppnext.sched.ranking import Ranking
 
 __all__ = ["Scheduler"]
 
-_RETRACT_LIMIT = 1024
-"""Most jobs named in one Retract, so that a message of any node fits into a frame."""
+_LIMIT = 1024
+"""Most jobs named in one action, so that a message to any node fits into a frame."""
 
 
 class Scheduler:
@@ -60,14 +78,8 @@ class Scheduler:
         self.dropped = 0
         self._policy = policy or Policy()
         self._actions: list[Action] = []
-        # Jobs to be placed, first come first served. A job that ends while it waits stays in
-        # here and is passed over; _waiting counts those that do wait.
-        self._queue: deque[JobState] = deque()
-        self._waiting = 0
-        # Nodes that may take another job, least loaded first; nodes that hold unstarted jobs
-        # and have no answer outstanding, longest queue first.
-        self._open = Ranking()
-        self._laden = Ranking()
+        self._backlog = Backlog()
+        self._loads = Loads(self.nodes)
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done since the last call."""
@@ -77,54 +89,57 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """How many jobs wait to be placed."""
-        return self._waiting
+        return self._backlog.waiting
 
     def waiting_before(self, job: JobId) -> int:
         """How many waiting jobs will be placed before this one. Takes time in proportion."""
-        ahead = 0
-        for state in self._queue:
-            if state.id == job:
-                break
-            ahead += state.status is Status.WAITING
-        return ahead
+        return self._backlog.before(job)
 
-    def lost_with(self, node: NodeId) -> int:
-        """How many attempts would be lost with a node: what a worker runs, what a daemon holds."""
-        held = len(self.nodes[node].held)
-        return min(held, 1) if self.nodes[node].kind is NodeKind.WORKER else held
+    def lost_with(self, node: NodeId, running: JobId | None = None) -> int:
+        """How many attempts would be lost with a node; ``running`` as in ``on_node_lost``."""
+        return self.nodes[node].started(running)
 
     # Events: jobs.
 
-    def on_submit(self, job: JobId, once: bool = False) -> None:
-        """A job is to be run. ``once``: it must not be started a second time."""
-        if job in self.jobs:
-            raise AssertionError(f"job {job} was submitted twice")
-        state = JobState(job, once)
-        self.jobs[job] = state
-        self._queue.append(state)
-        self._waiting += 1
-        self._place()
+    def on_submit(self, jobs: Sequence[JobState]) -> None:
+        """Jobs are to be run; their states are new and belong to the scheduler from now on."""
+        new = {state.id: state for state in jobs}
+        if len(new) != len(jobs) or not self.jobs.keys().isdisjoint(new):
+            raise AssertionError(f"job {_twice(self.jobs, jobs)} was submitted twice")
+        self.jobs.update(new)
+        self._backlog.append(jobs)
+        if self._loads.open_slots:
+            self._place()
 
-    def on_finished(self, node: NodeId, job: JobId, attempt: int, seconds: float) -> bool:
-        """A result arrived. Return whether it is wanted; if not, it is to be dropped.
+    def on_finished(self, node: NodeId, results: Sequence[Ran]) -> list[JobState | None]:
+        """Results arrived together.
 
-        Args:
-            seconds: how long the job ran.
+        Returns:
+            for each the job's state if the result is wanted; None if it is to be dropped.
         """
         held_by = self.nodes[node]
-        state = held_by.held.get(job)
-        if state is None or state.attempt != attempt:
-            self.dropped += 1
-            return False
-        held_by.mean_seconds = self._policy.smooth(held_by.mean_seconds, seconds)
-        wanted = state.intent is not Intent.CANCEL
-        if state.intent is Intent.WITHDRAW:
-            self._actions.append(Kept(job))
-        self._release(state, held_by)
-        self._end(state, "finished")
-        self._settle(held_by)
-        if not wanted:
-            self.dropped += 1
+        held, asked, jobs = held_by.held, held_by.asked, self.jobs
+        wanted: list[JobState | None] = []
+        count, total = 0, 0.0
+        for job, attempt, seconds in results:
+            state = held.get(job)
+            if state is None or state.attempt != attempt:
+                wanted.append(None)
+                continue
+            del held[job], jobs[job]
+            state.node = None
+            state.status = FINISHED  # what a node holds is assigned or being retracted
+            count += 1
+            total += seconds
+            if asked:
+                asked.discard(job)
+            if state.intent is WITHDRAW:
+                self._answer_kept(state)
+            wanted.append(None if state.intent is CANCEL else state)
+        self.dropped += wanted.count(None)
+        if count:
+            held_by.mean_seconds = self._policy.smooth(held_by.mean_seconds, total / count, count)
+            self._settle(held_by)
         return wanted
 
     def on_died(self, node: NodeId, job: JobId, attempt: int, cause: str) -> None:
@@ -134,7 +149,7 @@ class Scheduler:
         if state is None or state.attempt != attempt:
             self.dropped += 1
             return
-        self._release(state, held_by)
+        held_by.release(state)
         self._retry(state, Mishap(attempt, held_by.name, cause, blamed=True))
         self._settle(held_by)
 
@@ -143,25 +158,24 @@ class Scheduler:
         state = self.jobs.get(job)
         if state is None:
             return
-        if state.status is Status.WAITING:
+        if state.status is WAITING:
             self._end_waiting(state, "cancelled")
             return
-        if state.intent is Intent.WITHDRAW:
-            self._actions.append(Kept(job))
-        state.intent = Intent.CANCEL
+        self._answer_kept(state)
+        state.intent = CANCEL
         self._ask(self._node_of(state), [state])
 
     def on_withdraw(self, job: JobId) -> None:
         """The owner wants the job back, unstarted. Answered by one Withdrawn or Kept action."""
         state = self.jobs.get(job)
-        if state is None or state.kept or state.intent is not Intent.RUN:
+        if state is None or state.kept or state.intent is not RUN:
             self._actions.append(Kept(job))
             return
-        if state.status is Status.WAITING:
+        if state.status is WAITING:
             self._end_waiting(state, "withdrawn")
-            self._actions.append(Withdrawn(job))
+            self._actions.append(Withdrawn(state))
             return
-        state.intent = Intent.WITHDRAW
+        state.intent = WITHDRAW
         self._ask(self._node_of(state), [state])
 
     # Events: nodes.
@@ -199,40 +213,38 @@ class Scheduler:
         self._ask(leaving, list(leaving.held.values()))
         self._settle(leaving)
 
-    def on_returned(
-        self,
-        node: NodeId,
-        returned: Iterable[tuple[JobId, int]],
-        kept: Iterable[tuple[JobId, int]] = (),
-    ) -> None:
+    def on_returned(self, node: NodeId, returned: Iterable[Ref], kept: Iterable[Ref] = ()) -> None:
         """A node gives jobs back, asked or unasked.
 
         Args:
-            returned: number and attempt of those that it has not started, and now will not.
+            returned: those that it has not started, and now will not.
             kept: those that it was asked for and has started, or does not know.
         """
         held_by = self.nodes[node]
-        for state in self._held(held_by, kept):
+        for state in held_by.find(kept):
             self._note_kept(state, held_by)
         # Oldest first at the front of the queue, where they came from.
-        back = sorted(self._held(held_by, returned), key=lambda state: state.id)
-        for state in reversed(back):
-            self._release(state, held_by)
+        back = held_by.find(returned)
+        for state in sorted(back, key=lambda state: state.id, reverse=True):
+            held_by.release(state)
             self._give_back(state)
         self._settle(held_by)
 
-    def on_node_lost(self, node: NodeId, cause: str) -> None:
-        """A node is gone, with all that it held."""
+    def on_node_lost(self, node: NodeId, cause: str, running: JobId | None = None) -> None:
+        """A node is gone, with all that it held.
+
+        Args:
+            running: the job that a worker has started last, if that is known; it is blamed, and
+                older ones have ended unheard. Otherwise the oldest one is blamed.
+        """
         lost = self.nodes.pop(node)
-        self._open.discard(node)
-        self._laden.discard(node)
-        held = list(lost.held.values())
-        blamed = held[0] if held and lost.kind is NodeKind.WORKER else None
-        for state in reversed(held):
-            self._release(state, lost)
-            if lost.kind is NodeKind.DAEMON or state is blamed:
-                mishap = Mishap(state.attempt, lost.name, cause, blamed=state is blamed)
-                self._retry(state, mishap)
+        self._loads.forget(lost)
+        started = lost.started(running)
+        for place, state in reversed(list(enumerate(lost.held.values(), 1))):
+            lost.release(state)
+            if place <= started:
+                blamed = lost.kind is WORKER and place == started
+                self._retry(state, Mishap(state.attempt, lost.name, cause, blamed))
             else:
                 self._give_back(state)
         self._place()
@@ -241,56 +253,72 @@ class Scheduler:
     # Decisions.
 
     def _place(self) -> None:
-        """Give waiting jobs to open nodes, the least loaded first."""
-        while self._waiting:
-            first = self._open.first()
-            if first is None:
+        """Give waiting jobs to open nodes, to each its part of them, the least loaded first."""
+        backlog, loads = self._backlog, self._loads
+        batches: dict[NodeId, list[JobState]] = {}
+        while backlog.waiting:
+            node = loads.least()
+            if node is None:
                 return
-            node = self.nodes[first[0]]
-            state = self._queue.popleft()
-            if state.status is not Status.WAITING:
-                continue
-            self._waiting -= 1
-            state.move("placed")
+            self._give(node, loads.part(node, backlog.waiting), batches)
+            loads.update(node)
+
+    def _give(self, node: NodeState, number: int, batches: dict[NodeId, list[JobState]]) -> None:
+        """Assign the first ``number`` waiting jobs to a node."""
+        held, here = node.held, node.id
+        given = self._backlog.take(number)
+        for state in given:
+            state.status = PLACED  # what is taken from the backlog is waiting
             state.attempt += 1
-            state.node = node.id
+            state.node = here
             state.kept = False
-            node.held[state.id] = state
-            self._actions.append(Assign(node.id, state.id, state.attempt))
-            self._rank(node)
+            held[state.id] = state
+        batch = batches.get(here)
+        if batch is not None and len(batch) + number <= _LIMIT:
+            batch += given
+            return
+        for start in range(0, number, _LIMIT):
+            batches[here] = batch = given[start : start + _LIMIT]
+            self._actions.append(Assign(here, batch))
 
     def _rebalance(self) -> None:
         """If nothing waits and a slot is free, ask for unstarted jobs where most are held."""
-        while not self._waiting:
-            idle, laden = self._open.first(), self._laden.first()
-            if idle is None or laden is None or idle[1][0] >= 1.0:
+        while not self._backlog.waiting:
+            idle = self._loads.least()
+            if idle is None or len(idle.held) >= idle.slots:
                 return
-            node = self.nodes[laden[0]]
-            unstarted = [
+            node = self._loads.longest()
+            if node is None:
+                return
+            spare = (
                 state
                 for state in reversed(node.held.values())
-                if state.intent is Intent.RUN and not state.kept
-            ][: (node.surplus + 1) // 2]
-            self._laden.discard(node.id)
-            if unstarted:
-                self._ask(node, unstarted)
+                if state.intent is RUN and not state.kept
+            )
+            self._loads.asked(node)
+            self._ask(node, list(islice(spare, (node.surplus + 1) // 2)))
 
     def _ask(self, node: NodeState, states: list[JobState]) -> None:
         """Ask a node to give jobs back, unless it has started them or has been asked already."""
-        wanted = [state for state in states if state.status is Status.ASSIGNED and not state.kept]
-        for state in wanted:
-            state.move("asked back")
-            node.asked.add(state.id)
-        for start in range(0, len(wanted), _RETRACT_LIMIT):
-            batch = wanted[start : start + _RETRACT_LIMIT]
-            jobs = tuple((state.id, state.attempt) for state in batch)
-            self._actions.append(Retract(node.id, jobs))
-        if wanted:
-            self._laden.discard(node.id)
+        for state in states:
+            if state.status is ASSIGNED and not state.kept:
+                state.move("asked back")
+                node.asked.add(state.id)
+                self._retract(node.id, state)
+        if node.asked:
+            self._loads.asked(node)
+
+    def _retract(self, node: NodeId, state: JobState) -> None:
+        """Ask a node for a job, in the same message as for the one before if possible."""
+        last = self._actions[-1] if self._actions else None
+        if not isinstance(last, Retract) or last.node != node or len(last.jobs) == _LIMIT:
+            last = Retract(node, [])
+            self._actions.append(last)
+        last.jobs.append((state.id, state.attempt))
 
     def _note_kept(self, state: JobState, node: NodeState) -> None:
         """A node was asked for a job and has started it."""
-        if state.status is not Status.RETRACTING:
+        if state.id not in node.asked:
             return
         state.move("kept")
         state.kept = True
@@ -298,100 +326,73 @@ class Scheduler:
         self._answer_kept(state)
 
     def _answer_kept(self, state: JobState) -> None:
-        if state.intent is Intent.WITHDRAW:
-            state.intent = Intent.RUN
+        if state.intent is WITHDRAW:
+            state.intent = RUN
             self._actions.append(Kept(state.id))
 
     def _give_back(self, state: JobState) -> None:
         """A job has not been started where it was: what now?"""
-        if state.intent is Intent.CANCEL:
+        if state.intent is CANCEL:
             self._end(state, "cancelled")
-        elif state.intent is Intent.WITHDRAW:
+        elif state.intent is WITHDRAW:
             self._end(state, "withdrawn")
-            self._actions.append(Withdrawn(state.id))
+            self._actions.append(Withdrawn(state))
         else:
             state.move("returned")
-            self._queue.appendleft(state)
-            self._waiting += 1
+            self._backlog.put_first(state)
 
     def _retry(self, state: JobState, mishap: Mishap) -> None:
         """An attempt ended without a result: run the job again, or give it up."""
-        state.mishaps.append(mishap)
-        if state.intent is Intent.CANCEL:
+        state.mishaps += (mishap,)
+        if state.intent is CANCEL:
             self._end(state, "cancelled")
             return
         self._answer_kept(state)
-        cause = self._reason_to_give_up(state, mishap)
+        cause = self._policy.reason_to_give_up(state)
         if cause is None:
             self.rescheduled += 1
             state.move("worker died" if mishap.blamed else "node lost")
-            self._queue.appendleft(state)
-            self._waiting += 1
+            self._backlog.put_first(state)
         else:
             self._end(state, "given up")
-            self._actions.append(End(state.id, cause, tuple(state.mishaps)))
-
-    def _reason_to_give_up(self, state: JobState, mishap: Mishap) -> Cause | None:
-        if state.once:
-            return Cause.WORKER_DIED if mishap.blamed else Cause.NODE_LOST
-        if state.deaths >= self._policy.poison_limit:
-            return Cause.POISONED
-        if state.losses >= self._policy.loss_limit:
-            return Cause.LOST_TOO_OFTEN
-        return None
+            self._actions.append(End(state, cause, state.mishaps))
 
     # Bookkeeping.
-
-    def _held(self, node: NodeState, jobs: Iterable[tuple[JobId, int]]) -> list[JobState]:
-        """Those of the named attempts that a node does hold; others came too late."""
-        states = ((node.held.get(job), attempt) for job, attempt in jobs)
-        found = (state for state, attempt in states if state and state.attempt == attempt)
-        return list(dict.fromkeys(found))  # the other end may name one twice
 
     def _node_of(self, state: JobState) -> NodeState:
         if state.node is None:
             raise AssertionError(f"job {state.id} is {state.status} but on no node")
         return self.nodes[state.node]
 
-    def _release(self, state: JobState, node: NodeState) -> None:
-        del node.held[state.id]
-        node.asked.discard(state.id)
-        state.node = None
-
     def _end(self, state: JobState, event: str) -> None:
         state.move(event)
         del self.jobs[state.id]
 
     def _end_waiting(self, state: JobState, event: str) -> None:
-        self._waiting -= 1
         self._end(state, event)
-        # Swept out when they outnumber the rest: without nodes nothing else empties the queue.
-        if len(self._queue) > 2 * self._waiting + 64:
-            self._queue = deque(left for left in self._queue if left.status is Status.WAITING)
+        self._backlog.drop()
 
     def _settle(self, node: NodeState) -> None:
         """After a node has changed: put it where it belongs, then use what it can do."""
+        backlog, loads = self._backlog, self._loads
         if node.draining and not node.held:
             del self.nodes[node.id]
-            self._open.discard(node.id)
-            self._laden.discard(node.id)
+            loads.forget(node)
             self._actions.append(Release(node.id))
         else:
-            self._rank(node)
-        self._place()
-        self._rebalance()
+            node.credit = self._policy.credit(node)
+            room = node.credit - len(node.held)
+            if room > 0 and loads.open_slots == node.open_slots and backlog.waiting:
+                # The only open node, as most often when jobs wait: no need to look for it.
+                self._give(node, min(room, backlog.waiting), {})
+            loads.update(node)
+        if loads.open_slots:
+            if backlog.waiting:
+                self._place()
+            self._rebalance()
 
-    def _rank(self, node: NodeState) -> None:
-        """Put a node into the rankings where it belongs now."""
-        held = len(node.held)
-        if held < self._policy.credit(node):
-            rank = 0.0 if node.kind is NodeKind.WORKER else 1.0
-            self._open.put(node.id, (held / node.slots if node.slots else 1.0, rank))
-        else:
-            self._open.discard(node.id)
-        surplus = node.surplus
-        if surplus and not node.asked:
-            wait = surplus * (node.mean_seconds or 1.0) / (node.slots or 1)
-            self._laden.put(node.id, (-wait, 0.0))
-        else:
-            self._laden.discard(node.id)
+
+def _twice(known: Container[JobId], jobs: Iterable[JobState]) -> JobId:
+    """Return the first number that is known or comes again."""
+    times = Counter(state.id for state in jobs)
+    return next(job for job in times if job in known or times[job] > 1)

@@ -21,6 +21,7 @@ from ppnext.errors import DiscoveryUnavailable
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.discovery import Advertiser, advertise
 from ppnext.runtime.listener import Admitted, Listener
+from ppnext.runtime.loop import Turn
 from ppnext.runtime.tls import ephemeral_certificate
 from ppnext.sched.fairshare import offers, shares
 from ppnext.server.config import Config
@@ -64,6 +65,7 @@ class Daemon:
     ) -> None:
         self.daemon_id = secrets.token_bytes(16)
         self._loop = loop
+        self._loop_turn = Turn(loop)
         self._config = config
         self._keys = keys
         self._environment = environment
@@ -172,7 +174,7 @@ class Daemon:
             self._config.workers,
         )
         session = Session(
-            self._loop,
+            self._loop_turn,
             self,
             client,
             hello,

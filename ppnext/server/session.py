@@ -11,31 +11,39 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast
 
-from ppnext.engine import Engine
+from ppnext.engine import Engine, Finished
 from ppnext.errors import ProtocolError
-from ppnext.nodes.link import Call, Link, check_protocol
+from ppnext.nodes.link import Definition, Link, check_protocol
 from ppnext.nodes.local import WorkerPool
 from ppnext.runtime.listener import Admitted
+from ppnext.runtime.loop import Turn
+from ppnext.runtime.sharing import WORTH_SHARING, Shared
 from ppnext.runtime.streams import Stream
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import Mishap
+from ppnext.sched.model import JobId, JobState, Mishap
 from ppnext.sched.policy import Policy
 from ppnext.wire.connection import Connection, Heartbeat, Received
+from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
     Define,
     Died,
+    Drop,
     Hello,
+    Hold,
     JobRef,
+    Message,
     Need,
     Offer,
+    Outcome,
     Result,
     Retract,
     Returned,
     Run,
 )
+from ppnext.wire.payloads import Payload, split, view_of
 
 __all__ = ["JOBS_LIMIT", "Session", "SessionOwner"]
 
@@ -53,6 +61,18 @@ _WARM = 60.0
 """Seconds that workers are kept when there are no jobs."""
 
 
+class _Call:
+    """What a client wants to be run."""
+
+    __slots__ = ("arguments", "definition")
+
+    uses = ()
+
+    def __init__(self, definition: Definition, arguments: Payload) -> None:
+        self.definition = definition
+        self.arguments = arguments
+
+
 class SessionOwner(Protocol):
     """Who is told what a session does: the daemon."""
 
@@ -67,7 +87,7 @@ class Session:
     """One client of the daemon. Lives on the daemon's event loop.
 
     Args:
-        loop: the event loop.
+        turn: of the event loop.
         owner: who is told.
         client: the client, as the listener admitted it.
         hello: what the daemon says of itself; its slots are the first offer.
@@ -79,7 +99,7 @@ class Session:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        turn: Turn,
         owner: SessionOwner,
         client: Admitted,
         hello: Hello,
@@ -91,7 +111,7 @@ class Session:
         self.key = client.key
         self.label = f"{client.peer}, key {client.key.label}, session {client.session_id.hex()}"
         self.jobs_done = 0
-        self._loop = loop
+        self._loop = loop = turn.loop
         self._owner = owner
         self._offered = hello.slots
         self._greeted = False
@@ -113,10 +133,10 @@ class Session:
         policy = Policy(poison_limit=1, prefetch_limit=0) if restart else Policy(poison_limit=1)
         self._engine = Engine(self, policy)
         self.pool = WorkerPool(
-            loop, self._engine, self._engine.new_node, hello.name, path, 5, environment, restart
+            turn, self._engine, self._engine.new_node, hello.name, path, 5, environment, restart
         )
-        connection = Connection(loop.time(), heartbeat)
-        self._stream = Stream(loop, client.socket, connection, self._on_message, self._on_end)
+        connection = Connection(loop.time(), heartbeat, allocate=self.pool.sharing.allocate)
+        self._stream = Stream(turn, client.socket, connection, self._on_messages, self._on_end)
         self._hello = hello
         self._leftover = client.leftover
 
@@ -160,8 +180,12 @@ class Session:
 
     # The client's side.
 
-    def _on_message(self, received: Received) -> None:
-        message, payload = received
+    def _on_messages(self, arrived: list[Received]) -> None:
+        for message, payload in arrived:
+            if not self._closed:
+                self._on_message(message, payload)
+
+    def _on_message(self, message: Message, payload: Payload) -> None:
         if isinstance(message, Hello):
             self._on_hello(message)
         elif not self._greeted:
@@ -169,13 +193,23 @@ class Session:
         elif isinstance(message, Run):
             self._on_run(message, payload)
         elif isinstance(message, Define):
-            if hashlib.sha256(payload).digest() != message.digest:
+            if hashlib.sha256(view_of(payload)).digest() != message.digest:
                 raise ProtocolError("the client sent a function under a false content hash")
             self._engine.provide(message.digest, payload)
+        elif isinstance(message, Hold):
+            self._engine.provide(message.digest, self._shared(payload), hold=True)
+        elif isinstance(message, Drop):
+            self._engine.drop(message.digest)
         elif isinstance(message, Retract):
             self._on_retract(message)
         else:
             raise ProtocolError(f"the client said {type(message).__name__}, which only we may")
+
+    def _shared(self, payload: Payload) -> Payload:
+        """An object as memory that all workers map, if that can be."""
+        if len(payload) < WORTH_SHARING or isinstance(payload, Shared):
+            return payload
+        return self.pool.sharing.share([view_of(payload)]) or payload
 
     def _on_hello(self, hello: Hello) -> None:
         if self._greeted:
@@ -184,17 +218,23 @@ class Session:
         self._greeted = True
         _log.info("client connected: %s, ppnext %s on %r", self.label, hello.version, hello.name)
 
-    def _on_run(self, run: Run, payload: bytes) -> None:
-        if run.job in self._attempts:
-            raise ProtocolError(f"the client sent job {run.job} twice")
-        if len(self._attempts) >= JOBS_LIMIT:
+    def _on_run(self, run: Run, payload: Payload) -> None:
+        if len(self._attempts) + len(run.jobs) > JOBS_LIMIT:
             raise ProtocolError(f"the client sent more than {JOBS_LIMIT} jobs at a time")
-        if self._draining:
-            self._answer(self._returned, (run.job, run.attempt))
-            return
-        self._attempts[run.job] = run.attempt
-        _log.debug("job %d accepted: %s", run.job, self.label)
-        self._engine.submit(run.job, Call(run.function, payload, run.once))
+        arguments = split(payload, [job.size for job in run.jobs])
+        definition = self._engine.definition(run.function)
+        states = []
+        for job, part in zip(run.jobs, arguments, strict=True):
+            if job.job in self._attempts:
+                raise ProtocolError(f"the client sent job {job.job} twice")
+            if self._draining:
+                self._answer(self._returned, (job.job, job.attempt))
+                continue
+            self._attempts[job.job] = job.attempt
+            call = _Call(definition, part)
+            states.append(JobState(JobId(job.job), call, job.once))
+        _log.debug("%d jobs accepted: %s", len(states), self.label)
+        self._engine.submit(states)
         self._demand_changed()
 
     def _on_retract(self, retract: Retract) -> None:
@@ -236,21 +276,44 @@ class Session:
 
     # The engine's audience.
 
-    def job_started(self, job: int, attempt: int, link: Link) -> None:
+    def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
         """Of no interest to the client."""
 
-    def job_finished(self, job: int, result: Result, payload: bytes, link: Link) -> None:
-        attempt = self._attempts.pop(job)
-        self.jobs_done += 1
-        self._stream.send(
-            Result(job, attempt, result.raised, result.seconds, result.output, result.dropped),
-            payload,
-        )
+    def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
+        if not jobs:
+            return
+        self.jobs_done += len(jobs)
+        outcomes: list[Outcome] = []
+        payloads: list[Payload] = []
+        room = CHUNK_LIMIT
+        for job, it, payload in jobs:
+            if outcomes and (room < it.size or type(payload) is not bytes):
+                self._stream.send(Result(outcomes), payloads)
+                outcomes, payloads, room = [], [], CHUNK_LIMIT
+            attempt = self._attempts.pop(job.id)
+            arguments = cast(_Call, job.call).arguments
+            if isinstance(arguments, Shared):
+                self.pool.sharing.take_back(arguments, it.freed and job.attempt == 1)
+            outcomes.append(
+                Outcome(
+                    job.id,
+                    attempt,
+                    it.size,
+                    it.raised,
+                    it.seconds,
+                    it.output,
+                    it.dropped,
+                    freed=True,  # what the client has sent was only ever copied
+                )
+            )
+            payloads.append(payload)
+            room = room - it.size if type(payload) is bytes else -1
+        self._stream.send(Result(outcomes), payloads)
         self._demand_changed()
 
-    def job_ended(self, job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        attempt = self._attempts.pop(job)
-        self._stream.send(Died(job, attempt, mishaps[-1].cause[:1024]))
+    def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
+        attempt = self._attempts.pop(job.id)
+        self._stream.send(Died(job.id, attempt, mishaps[-1].cause[:1024]))
         self._demand_changed()
 
     def job_lost(self, link: Link) -> None:
@@ -267,7 +330,9 @@ class Session:
             self._demand_changed()
 
     def need(self, digest: bytes) -> None:
-        self._stream.send(Need(digest))
+        arriving = self._stream.connection.is_arriving
+        if not arriving(Define(digest)) and not arriving(Hold(digest)):
+            self._stream.send(Need(digest))
 
     def node_joined(self, link: Link) -> None:
         """The pool has grown as it was told to."""

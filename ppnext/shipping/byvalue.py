@@ -33,11 +33,13 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import Enum, EnumMeta
 from typing import TypeAlias, cast
 from weakref import ref
 
 from ppnext.shipping import rebuild
+from ppnext.shipping.envelope import Collector
 from ppnext.shipping.guards import Guards, referenced_names
 from ppnext.shipping.rebuild import is_importable
 
@@ -153,8 +155,9 @@ class ByValuePickler(pickle.Pickler):
         protocol: int,
         guards: Guards | None = None,
         homeward: bool = False,
+        buffers: Collector | None = None,
     ) -> None:
-        super().__init__(file, protocol)
+        super().__init__(file, protocol, buffer_callback=None if buffers is None else buffers.take)
         self._reducer = _Reducer(guards, homeward)
 
     def reducer_override(self, obj: object) -> Reduced:  # type: ignore[override]  # wider stub
@@ -163,30 +166,43 @@ class ByValuePickler(pickle.Pickler):
         return NotImplemented if reduced is None else reduced
 
 
-def dumps(obj: object, protocol: int, guards: Guards | None = None) -> bytes:
+def dumps(
+    obj: object, protocol: int, guards: Guards | None = None, *, buffers: Collector | None = None
+) -> bytes:
     """Pickle ``obj`` for a process that cannot import what this one has defined.
 
+    Args:
+        guards: told of everything that by-value functions and classes are made of.
+        buffers: collects large buffers, which are then not in the pickle.
+
     Raises:
         Exception: whatever an object's own pickling raises; there is no common class.
     """
-    return _dumps(obj, protocol, guards, homeward=False)
+    return _dumps(obj, protocol, guards, False, buffers)
 
 
-def dumps_home(obj: object, protocol: int) -> bytes:
+def dumps_home(obj: object, protocol: int, *, buffers: Collector | None = None) -> bytes:
     """Pickle ``obj`` for the process that sent the functions which run in this one.
 
+    Args:
+        buffers: collects large buffers, which are then not in the pickle.
+
     Raises:
         Exception: whatever an object's own pickling raises; there is no common class.
     """
-    return _dumps(obj, protocol, None, homeward=True)
+    return _dumps(obj, protocol, None, True, buffers)
 
 
-def _dumps(obj: object, protocol: int, guards: Guards | None, homeward: bool) -> bytes:
+def _dumps(
+    obj: object, protocol: int, guards: Guards | None, homeward: bool, buffers: Collector | None
+) -> bytes:
     file = io.BytesIO()
     try:
-        ByValuePickler(file, protocol, guards, homeward).dump(obj)
+        ByValuePickler(file, protocol, guards, homeward, buffers).dump(obj)
     # Objects raise what they like while they are pickled; dill may know better, or raises again.
     except Exception as refusal:
+        if buffers is not None:
+            buffers.clear()  # they belong to a pickle that there is not; dill leaves none out
         return _dill_dumps(obj, protocol, guards, homeward, refusal)
     return file.getvalue()
 
@@ -204,14 +220,14 @@ def _dill_dumps(
             return NotImplemented if reduced is None else reduced
 
     file = io.BytesIO()
-    try:
+    # The first refusal names the object as its user knows it. dill's own is not even its context:
+    # its traceback would keep the object's memory.
+    with suppress(Exception):
         DillPickler(file, protocol, recurse=True).dump(obj)
-    # The first refusal is the one that names the object as its user knows it.
-    except Exception:
-        raise refusal from None
-    if guards is not None:
-        guards.refuse()
-    return file.getvalue()
+        if guards is not None:
+            guards.refuse()
+        return file.getvalue()
+    raise refusal
 
 
 # Writing: the special cases.

@@ -1,4 +1,9 @@
-"""Calls: a job's arguments on their way out."""
+"""Calls: a job's arguments on their way out.
+
+The plain pickler is tried first because it is fastest. What it refuses, and what it would write as
+a reference to ``__main__``, goes through ``byvalue``. Large buffers stay out of the pickle; see
+``envelope``.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +13,62 @@ from collections.abc import Mapping
 from ppnext.errors import NotShippable
 from ppnext.shipping import byvalue
 from ppnext.shipping.culprits import find_culprit
+from ppnext.shipping.envelope import Parts, hold_no_buffers, pack
 
-__all__ = ["HIGHEST_PROTOCOL", "encode_call"]
+__all__ = ["HIGHEST_PROTOCOL", "encode_call", "encode_object"]
 
 HIGHEST_PROTOCOL = pickle.HIGHEST_PROTOCOL
 """The newest pickle protocol that this Python writes."""
 
 
-def encode_call(args: tuple[object, ...], kwargs: Mapping[str, object], protocol: int) -> bytes:
-    """Return the arguments of one call as bytes.
+def encode_call(
+    args: tuple[object, ...], kwargs: Mapping[str, object], protocol: int
+) -> bytes | Parts:
+    """Return the arguments of one call as bytes, or as parts if they have large buffers.
+
+    Parts are the memory of the arguments themselves, to be written or joined at once.
 
     Raises:
         NotShippable: an argument cannot be pickled; the message names it.
     """
+    if not kwargs and hold_no_buffers(args):
+        return pickle.dumps((args,), protocol)
     call = (args, kwargs) if kwargs else (args,)
     try:
-        payload = pickle.dumps(call, protocol)
-    # The plain pickler is tried first because it is fastest; what it refuses is looked at below.
+        payload = pack(call, protocol)
+    # What the plain pickler refuses is looked at below.
     except Exception:
         payload = b"__main__"
     # By reference to __main__ is a reference to nothing on the other side.
-    if b"__main__" not in payload:
+    if b"__main__" not in (payload if isinstance(payload, bytes) else payload.pickled):
         return payload
     try:
-        return byvalue.dumps(call, protocol)
+        return pack(call, protocol, byvalue.dumps)
     # An object raises what it likes while it is pickled; it is named and chained.
     except Exception as error:
         culprit = _culprit(args, kwargs, protocol)
         raise NotShippable(f"the job's arguments cannot be shipped: {culprit}") from error
+
+
+def encode_object(obj: object, protocol: int) -> bytes | Parts:
+    """Return an object as bytes, or as parts if it has large buffers.
+
+    Raises:
+        NotShippable: it cannot be pickled; the message names what in it cannot.
+    """
+    try:
+        payload = pack(obj, protocol)
+    # What the plain pickler refuses is looked at below.
+    except Exception:
+        payload = b"__main__"
+    if b"__main__" not in (payload if isinstance(payload, bytes) else payload.pickled):
+        return payload
+    try:
+        return pack(obj, protocol, byvalue.dumps)
+    # As in encode_call.
+    except Exception as error:
+        culprit = find_culprit(obj, protocol)
+        raise NotShippable(f"the object cannot be shipped: {culprit}") from error
 
 
 def _culprit(args: tuple[object, ...], kwargs: Mapping[str, object], protocol: int) -> str:

@@ -3,7 +3,7 @@
 What is shipped is a *definition*: the function, the functions and classes that Parallel Python's
 ``depfuncs`` and ``globals`` add to its namespace, and the modules to be imported for it. It is
 named by the SHA-256 of its bytes, never by the identity of anything; it is sent to a worker once,
-and later jobs carry the name only.
+and later jobs carry the name only. For ``map`` the function is shipped inside a ``Chunked``.
 """
 
 from __future__ import annotations
@@ -12,24 +12,39 @@ import functools
 import hashlib
 import pickle
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from ppnext.errors import NotShippable
 from ppnext.shipping import byvalue
+from ppnext.shipping.broadcasts import take_used
+from ppnext.shipping.calls import encode_call
+from ppnext.shipping.chunks import Chunked
 from ppnext.shipping.culprits import find_culprit
+from ppnext.shipping.envelope import joined
 from ppnext.shipping.guards import Guards
 
 __all__ = ["Definition", "FunctionShipper", "unwrap_call"]
 
 
-class Definition(NamedTuple):
-    """A function as it is shipped."""
+class Definition:
+    """A function as it is shipped.
 
-    digest: bytes
-    """SHA-256 of the payload."""
-    payload: bytes
+    Attributes:
+        digest: SHA-256 of the payload.
+        payload: the function, pickled.
+        uses: what keeps the broadcast objects that it refers to.
+    """
+
+    __slots__ = ("__weakref__", "digest", "payload", "uses")
+
+    is_held = False
+
+    def __init__(self, digest: bytes, payload: bytes, uses: Sequence[object] = ()) -> None:
+        self.digest = digest
+        self.payload = payload
+        self.uses = uses
 
 
 class _Remembered(NamedTuple):
@@ -63,10 +78,18 @@ class FunctionShipper:
 
     Args:
         protocol: the pickle protocol to write.
+        wrap: makes of a function what is shipped in its place.
     """
 
-    def __init__(self, protocol: int = pickle.HIGHEST_PROTOCOL) -> None:
+    def __init__(
+        self,
+        protocol: int = pickle.HIGHEST_PROTOCOL,
+        wrap: Callable[[Callable[..., object]], Callable[..., object]] | None = None,
+    ) -> None:
         self._protocol = protocol
+        self._wrap = wrap
+        # What makes and remembers the definitions of chunks: by whether they are starred.
+        self._chunked: dict[bool, FunctionShipper] = {}
         self._remembered: WeakKeyDictionary[Callable[..., object], _Remembered] = (
             WeakKeyDictionary()
         )
@@ -107,6 +130,23 @@ class FunctionShipper:
             self._remembered[func] = _Remembered(depfuncs, modules, guards, definition)
         return definition
 
+    def ship_chunked(self, func: Callable[..., object], star: bool) -> Definition:
+        """Return the definition of a function that is called with each of a list of arguments.
+
+        Args:
+            func: any callable; what it is bound to is part of the definition.
+            star: whether each call's arguments are a tuple to be spread.
+
+        Raises:
+            NotShippable: something in it cannot be pickled; the message names it.
+        """
+        plain, args, kwargs = unwrap_call(func, (), {})
+        bound = joined(encode_call(args, kwargs, self._protocol)) if args or kwargs else b""
+        wrap = functools.partial(Chunked, star=star, protocol=self._protocol, bound=bound)
+        if bound:  # it may change from map to map
+            return FunctionShipper(self._protocol, wrap).ship(plain)
+        return self._chunked.setdefault(star, FunctionShipper(self._protocol, wrap)).ship(plain)
+
     def _make(
         self,
         func: Callable[..., object],
@@ -117,7 +157,7 @@ class FunctionShipper:
     ) -> Definition:
         extra = self._namespace_to_ship(namespace)
         extra.update({_name_of(dependency): dependency for dependency in depfuncs})
-        content = (func, extra, modules)
+        content = (self._wrap(func) if self._wrap else func, extra, modules)
         try:
             payload = byvalue.dumps(content, self._protocol, guards)
         # An object raises what it likes while it is pickled; it is named and chained.
@@ -125,7 +165,7 @@ class FunctionShipper:
             name = getattr(func, "__qualname__", repr(func))
             culprit = find_culprit(func if not extra else (func, extra), self._protocol)
             raise NotShippable(f"the function {name} cannot be shipped: {culprit}") from error
-        return Definition(hashlib.sha256(payload).digest(), payload)
+        return Definition(hashlib.sha256(payload).digest(), payload, take_used())
 
     def _namespace_to_ship(self, namespace: Mapping[str, object] | None) -> dict[str, object]:
         """Functions, classes and modules of ``globals=``, without those that cannot be shipped."""

@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import cast
 
+from ppnext.shipping.envelope import Buffer, unpack
 from ppnext.shipping.rebuild import is_importable
 
 __all__ = ["decode_call", "load_definition"]
@@ -20,13 +21,17 @@ __all__ = ["decode_call", "load_definition"]
 _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 
 
-def decode_call(payload: bytes) -> tuple[tuple[object, ...], dict[str, object]]:
+def decode_call(payload: Buffer) -> tuple[tuple[object, ...], dict[str, object]]:
     """Return positional and keyword arguments of a call.
+
+    Args:
+        payload: what ``encode_call`` has returned, or its parts joined. Where it can be written
+            to, buffers of the arguments are slices of it.
 
     Raises:
         Exception: whatever loading the objects raises.
     """
-    args, *rest = pickle.loads(payload)
+    args, *rest = cast("tuple[object, ...]", unpack(payload))
     return cast("tuple[object, ...]", args), cast("dict[str, object]", rest[0] if rest else {})
 
 

@@ -1,19 +1,19 @@
 """Outcomes: results and exceptions on their way back.
 
-A result is pickled as it is. An exception goes as a description that can always be read (type,
-message, traceback as text) together with its pickle, if it has one that can be loaded again; the
-client raises the original exception with the remote traceback as its cause, or else a
-``RemoteError`` that says the same.
+A result is pickled as it is, its large buffers beside the pickle; see ``envelope``. An exception
+goes as a description that can always be read (type, message, traceback as text) together with its
+pickle, if it has one that can be loaded again; the client raises the original exception with the
+remote traceback as its cause, or else a ``RemoteError`` that says the same.
 """
 
 from __future__ import annotations
 
 import pickle
-from traceback import format_exception
 from types import TracebackType
 from typing import cast
 
 from ppnext.errors import JobExited, RemoteError, ResultNotShippable
+from ppnext.shipping.envelope import Buffer, Parts, hold_no_buffers, pack, unpack
 
 __all__ = [
     "RemoteTraceback",
@@ -21,6 +21,7 @@ __all__ = [
     "decode_result",
     "encode_exception",
     "encode_result",
+    "pickled_result",
 ]
 
 
@@ -35,21 +36,24 @@ class RemoteTraceback(Exception):
         return f"\n\n{self.text}"
 
 
-def encode_result(result: object, protocol: int) -> bytes:
-    """Return a job's result as bytes. Called in the worker.
+def encode_result(result: object, protocol: int) -> bytes | Parts:
+    """Return a job's result as bytes, or as parts if it has large buffers. Called in the worker.
+
+    Parts are the memory of the result itself, to be written or joined at once.
 
     Raises:
         ResultNotShippable: the result cannot be pickled.
     """
     try:
-        return pickle.dumps(result, protocol)
+        simple = hold_no_buffers((result,))
+        return pickle.dumps(result, protocol) if simple else pack(result, protocol)
     # The plain pickler is tried first because it is fastest.
     except Exception:
         pass
     from ppnext.shipping import byvalue  # most workers never need it
 
     try:
-        return byvalue.dumps_home(result, protocol)
+        return pack(result, protocol, byvalue.dumps_home)
     # An object raises what it likes while it is pickled; the job is told, and goes on failing.
     except Exception as error:
         kind = type(result)
@@ -59,14 +63,31 @@ def encode_result(result: object, protocol: int) -> bytes:
         ) from None
 
 
-def decode_result(payload: bytes) -> object:
+def pickled_result(result: object, protocol: int) -> bytes:
+    """Return ``result`` as one pickle that ``pickle.loads`` can load, whatever it holds.
+
+    Raises:
+        ResultNotShippable: the result cannot be pickled.
+    """
+    payload = encode_result(result, protocol)
+    if isinstance(payload, bytes):
+        return payload
+    # The newest protocol that leaves nothing out of a pickle.
+    return cast(bytes, encode_result(result, 4))
+
+
+def decode_result(payload: Buffer) -> object:
     """Return a job's result.
+
+    Args:
+        payload: what ``encode_result`` has returned, or its parts joined. Where it can be written
+            to, the result's buffers are slices of it.
 
     Raises:
         RemoteError: the result cannot be rebuilt in this process.
     """
     try:
-        return pickle.loads(payload)
+        return unpack(payload)
     # Loading runs the code of the result's classes, which may raise anything.
     except Exception as error:
         raise RemoteError(
@@ -90,6 +111,8 @@ def encode_exception(error: BaseException, where: str, protocol: int) -> bytes:
 
 
 def _traceback(error: BaseException) -> str:
+    from traceback import format_exception  # most workers never need it
+
     try:
         lines = format_exception(type(error), error, _below_worker(error.__traceback__))
     # An exception may answer with an error whatever it is asked; that it was raised is left.

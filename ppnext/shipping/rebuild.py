@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import marshal
+import os
 import sys
 import types
 from abc import ABCMeta
@@ -17,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import EnumMeta
 from typing import cast
-from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from ppnext.errors import RemoteError
@@ -77,7 +77,7 @@ def name_of(cls: object) -> str:
     """Return the identity of a by-value class; a class of this process gets one when asked."""
     name = _names.get(cls)
     if name is None:
-        name = _names.setdefault(cls, uuid4().hex)
+        name = _names.setdefault(cls, os.urandom(16).hex())
         _known[name] = cls
     return name
 

@@ -12,16 +12,21 @@ Ping, Pong  both                        none
 Bye         both, last                  none
 Setup       parent to its worker        none
 Define      whoever submits             a function, as the shipping layer wrote it
+Hold        whoever submits             an object that jobs use
+Drop        whoever submits             none
 Need        whoever runs                none
-Run         whoever submits             the arguments
+Run         whoever submits             the arguments of each job
 Retract     whoever submits             none
-Result      whoever runs                the job's output, then its result or exception
+Result      whoever runs                of each job, its result or exception, then its output
 Died        whoever runs                none
 Returned    whoever runs                none
 Offer       whoever runs                none
+Freed       parent to its worker        none
 ==========  ==========================  =====================================================
 
 A job is named by its number and its attempt, so that whatever arrives late can be told apart.
+Jobs that are sent together, and results that are ready together, are one message; the payload is
+what they carry, one after the other, in the order of the entries, whose sizes add up to it.
 New fields are added at the end with a default: an older end ignores them, a newer end fills them.
 """
 
@@ -34,16 +39,21 @@ import msgspec
 from ppnext.errors import ProtocolError
 
 __all__ = [
+    "BATCH_LIMIT",
     "KINDS",
     "PROTOCOL",
     "Bye",
     "Define",
     "Died",
+    "Drop",
+    "Freed",
     "Hello",
+    "Hold",
     "JobRef",
     "Message",
     "Need",
     "Offer",
+    "Outcome",
     "Ping",
     "Pong",
     "Result",
@@ -51,12 +61,16 @@ __all__ = [
     "Returned",
     "Run",
     "Setup",
+    "Start",
     "decode_control",
     "encode_control",
 ]
 
 PROTOCOL = 1
 """The version of this language; it stands in the ALPN name and in Hello."""
+
+BATCH_LIMIT = 1024
+"""Most jobs in one Run and in one Result, so that their control part fits into a frame."""
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Slots: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**20)]
@@ -115,19 +129,39 @@ class Define(msgspec.Struct, frozen=True, array_like=True):
     digest: Digest
 
 
-class Need(msgspec.Struct, frozen=True, array_like=True):
-    """I was told to run the function with this content hash and do not have it (any more)."""
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """Here is the object of this name; keep it until told to drop it, or ask for it again."""
 
     digest: Digest
 
 
-class Run(msgspec.Struct, frozen=True, array_like=True):
-    """Run this attempt of a job. ``once`` jobs are never started a second time."""
+class Drop(msgspec.Struct, frozen=True, array_like=True):
+    """No job that is still to come uses the object of this name."""
+
+    digest: Digest
+
+
+class Need(msgspec.Struct, frozen=True, array_like=True):
+    """I was told to use the function or the object of this name and do not have it (any more)."""
+
+    digest: Digest
+
+
+class Start(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One job of a Run. ``once`` jobs are never started a second time."""
 
     job: Count
     attempt: Count
-    function: Digest
+    size: Count
+    """Bytes of its arguments in the payload."""
     once: bool = False
+
+
+class Run(msgspec.Struct, frozen=True, array_like=True):
+    """Run these attempts of jobs, which call one function, in this order."""
+
+    function: Digest
+    jobs: Annotated[list[Start], msgspec.Meta(min_length=1, max_length=BATCH_LIMIT)]
 
 
 class Retract(msgspec.Struct, frozen=True, array_like=True):
@@ -136,17 +170,37 @@ class Retract(msgspec.Struct, frozen=True, array_like=True):
     jobs: Jobs
 
 
-class Result(msgspec.Struct, frozen=True, array_like=True):
-    """A job ended by itself. The payload is ``output`` bytes of text, then the pickled outcome."""
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How one job ended by itself. Its part of the payload is the pickled result or exception, then
+    ``output`` bytes of text."""
 
     job: Count
     attempt: Count
+    size: Count
+    """Bytes of both in the payload."""
     raised: bool
     seconds: Seconds
     """Wall-clock time of the call, in seconds."""
     output: Count = 0
     dropped: Count = 0
     """Bytes of output that were left out, because there was more than is kept."""
+    freed: bool = False
+    """Arguments that were passed along are not in use any more: their memory may be reused."""
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    """These jobs ended by themselves."""
+
+    outcomes: Annotated[list[Outcome], msgspec.Meta(min_length=1, max_length=BATCH_LIMIT)]
+
+
+class Freed(msgspec.Struct, frozen=True, array_like=True):
+    """A result that was passed along is not in use any more."""
+
+    job: Count
+    attempt: Count
+    reusable: bool
+    """Whether its memory may be written again; if not, others may still look at it."""
 
 
 class Died(msgspec.Struct, frozen=True, array_like=True):
@@ -185,6 +239,9 @@ Message: TypeAlias = (
     | Died
     | Returned
     | Offer
+    | Freed
+    | Hold
+    | Drop
 )
 
 KINDS: dict[type[Message], int] = {
@@ -201,6 +258,9 @@ KINDS: dict[type[Message], int] = {
     Died: 21,
     Returned: 22,
     Offer: 23,
+    Freed: 24,
+    Hold: 25,
+    Drop: 26,
 }
 """The number that stands for each message in a frame's header. A number is never used again."""
 

@@ -50,13 +50,17 @@ class Capture:
 
     def take(self) -> Output | None:
         """Return what was written since the last call, None if nothing; and mend 1 and 2."""
-        for stream in (sys.stdout, sys.stderr, *self._streams):
-            _flush(stream)
+        out, err = self._streams
+        whole = sys.stdout is out and sys.stderr is err and _flush(out) and _flush(err)
+        if not whole:
+            for stream in (sys.stdout, sys.stderr, out, err):
+                _flush(stream)
         os.dup2(self._file, 1)
         os.dup2(self._file, 2)
-        self._mend_streams()
+        if not whole:
+            self._mend_streams()
         with self._lock:
-            size = os.fstat(self._file).st_size
+            size = os.lseek(self._file, 0, os.SEEK_END)
             if not size and not self._head:
                 return None
             self._cut(size)

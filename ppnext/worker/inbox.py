@@ -5,7 +5,8 @@ the parent writes to the control channel: then it reads what lies on the jobs ch
 the jobs that are asked for and have not been started, and says which those are. So jobs that were
 sent ahead are not stuck behind a long one, and in normal service the thread costs nothing.
 It never reads while the main thread waits on the jobs channel, which would then sleep on although
-there is a job for it: it lets the main thread read first.
+there is a job for it: it lets the main thread read first. While results are held back it also
+looks after them, every few milliseconds; see ``reports``.
 
 The parent's end is seen here too: the worker then ends itself and whatever its jobs have started.
 """
@@ -15,17 +16,53 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Condition, Lock
 from time import monotonic
+from typing import NamedTuple, TypeAlias
 
+from ppnext.runtime.passing import receive, send_passing
+from ppnext.runtime.sharing import Shared, Sharing
 from ppnext.wire.connection import Connection, Received
-from ppnext.wire.messages import Define, JobRef, Message, Retract, Returned, Run
+from ppnext.wire.messages import (
+    Define,
+    Freed,
+    Hold,
+    JobRef,
+    Message,
+    Result,
+    Retract,
+    Returned,
+    Run,
+)
+from ppnext.wire.payloads import Payload, split
+from ppnext.worker.reports import Reports
 
-__all__ = ["Inbox"]
+__all__ = ["Inbox", "Task"]
 
-_READ = 1 << 18
+_READ = 1 << 17
+_WORTH_A_READ = 1 << 14
+
+_MOST_LENT = 32
+"""Most results that are kept to be written again."""
+
+_LOOK = 0.002
+"""Seconds between two looks at results that are held back."""
+
+
+# Waits so many seconds, or for ever, for something to read; returns the channels that have it.
+Waiter: TypeAlias = Callable[[float | None], list[socket.socket]]
+
+
+class Task(NamedTuple):
+    """A job that was sent and has not been started."""
+
+    function: bytes
+    job: int
+    attempt: int
+    once: bool
+    arguments: Payload
 
 
 class Inbox:
@@ -33,22 +70,33 @@ class Inbox:
 
     Args:
         jobs: socket on which functions and jobs arrive and results leave; used by one thread at
-            a time to read, and by the main thread alone to write.
+            a time to read, and by one to write.
         control: socket on which jobs are asked back.
         on_end: called in the watching thread when the parent is gone; does not return.
+        sharing: how large payloads come and go.
     """
 
     def __init__(
-        self, jobs: socket.socket, control: socket.socket, on_end: Callable[[], None]
+        self,
+        jobs: socket.socket,
+        control: socket.socket,
+        on_end: Callable[[], None],
+        sharing: Sharing,
     ) -> None:
         self._jobs = jobs
         self._control = control
         self._on_end = on_end
-        self._jobs_connection = Connection(monotonic())
+        self._wait_for_jobs = waiter(jobs)
+        self.reports = Reports(self._send_results, self._wake_watcher)
+        self._wake, self._woken = socket.socketpair()
+        self._sharing = sharing
+        # Results that were passed to the parent, which says when it does not need them any more.
+        self._lent: dict[JobRef, Shared] = {}
+        self._jobs_connection = Connection(monotonic(), in_order=True, adopt=sharing.adopt)
         self._control_connection = Connection(monotonic())
         # The lock owns the reading of the jobs channel, and what has been read from it.
         self._lock = Lock()
-        self._arrived: deque[Received] = deque()
+        self._arrived: deque[Task | Received] = deque()
         self._ended = False
         # Whether the main thread is about to read, as soon as there is something; and that it has.
         self._waiting = False
@@ -56,8 +104,8 @@ class Inbox:
 
     # The main thread.
 
-    def next(self) -> Received | None:
-        """Wait for the next message and return it; None when the parent has closed the channel."""
+    def next(self) -> Task | Received | None:
+        """Wait for the next job or other message; None when the parent has closed the channel."""
         while True:
             with self._lock:
                 if self._arrived:
@@ -67,26 +115,47 @@ class Inbox:
                 self._waiting = True
             self._wait()
 
-    def wait_for_definition(self, digest: bytes) -> bytes | None:
-        """Wait for the function of this content hash, leaving all other messages where they are."""
-        while True:
+    def wait_for_definition(self, digest: bytes) -> Received | None:
+        """Wait for the function or object of this name, leaving all other messages where they are.
+
+        Returns:
+            the message; None when the parent has closed the channel.
+        """
+        while (found := self.find_definition(digest)) is None:
             with self._lock:
-                for place, (message, payload) in enumerate(self._arrived):
-                    if isinstance(message, Define) and message.digest == digest:
-                        del self._arrived[place]
-                        return payload
                 if self._ended:
                     return None
                 self._waiting = True
             self._wait()
+        return found
 
-    def send(self, message: Message, payload: bytes = b"") -> None:
-        """Send a message to the parent; returns when the kernel has taken it."""
-        _send(self._jobs, self._jobs_connection, message, payload)
+    def find_definition(self, digest: bytes) -> Received | None:
+        """Take the function or object of this name out, if it has arrived."""
+        with self._lock:
+            for place, item in enumerate(self._arrived):
+                if (
+                    isinstance(item, Received)
+                    and isinstance(item.message, Define | Hold)
+                    and item.message.digest == digest
+                ):
+                    del self._arrived[place]
+                    return item
+        return None
+
+    def send(self, message: Message) -> None:
+        """Send a message to the parent, after all results; returns when the kernel has it."""
+        self.reports.send_before(lambda: _send(self._jobs, self._jobs_connection, message))
+
+    def _send_results(self, results: Result, payloads: list[Payload]) -> None:
+        _send(self._jobs, self._jobs_connection, results, payloads)
+
+    def _wake_watcher(self) -> None:
+        self._wake.send(b"w")
 
     def _wait(self) -> None:
         """Wait until there is something to read, and read it."""
-        _wait_readable(self._jobs, None)
+        self.reports.send_all()
+        self._wait_for_jobs(None)
         with self._lock:
             self._waiting = False
             self._read()
@@ -105,52 +174,105 @@ class Inbox:
         self._on_end()
 
     def _answer(self, every: float | None, tick: Callable[[], None]) -> None:
+        wait = waiter(self._control, self._woken)
+        watches = False
+        due = None if every is None else monotonic() + every
         while True:
-            if not _wait_readable(self._control, every):
+            until = _LOOK if watches else None if due is None else max(0.0, due - monotonic())
+            ready = wait(until)
+            now = monotonic()
+            if self._woken in ready:
+                self._woken.recv(64)
+                watches = True
+            elif watches:
+                watches = self.reports.send_old(now)
+            if due is not None and every is not None and now >= due:
+                due = now + every
                 tick()
-                continue
-            data = _receive(self._control)
-            if not data:
-                return
-            for message, _ in self._control_connection.receive_data(data, monotonic()):
-                if isinstance(message, Retract):
-                    self._give_back(message.jobs)
+            if self._control in ready:
+                data = _receive(self._control)
+                if not data:
+                    return
+                for message, _ in self._control_connection.receive_data(data, now):
+                    if isinstance(message, Retract):
+                        self._give_back(message.jobs)
+                    elif isinstance(message, Freed):
+                        self._take_back((message.job, message.attempt), message.reusable)
+
+    def lend(self, job: int, attempt: int, result: Shared) -> None:
+        """Keep a result that is passed to the parent, until it says that it is not in use."""
+        while len(self._lent) >= _MOST_LENT:
+            # Whoever keeps so many results keeps them for long: they are the parent's from now on.
+            self._take_back(next(iter(self._lent)), False)
+        self._lent[job, attempt] = result
+
+    def _take_back(self, job: JobRef, reusable: bool) -> None:
+        result = self._lent.pop(job, None)
+        if result is not None:
+            self._sharing.take_back(result, reusable)
 
     def _give_back(self, asked: list[JobRef]) -> None:
         wanted = set(asked)
         with self._lock:
-            while self._waiting and _wait_readable(self._jobs, 0):
+            has_more = waiter(self._jobs)
+            while self._waiting and has_more(0):
                 self._has_read.wait()
             if not self._waiting:
                 self._read()
-            found = {
-                (message.job, message.attempt)
-                for message, _ in self._arrived
-                if isinstance(message, Run)
-            } & wanted
+            tasks = [item for item in self._arrived if isinstance(item, Task)]
+            found = {(task.job, task.attempt) for task in tasks} & wanted
             self._arrived = deque(
                 item
                 for item in self._arrived
-                if not (
-                    isinstance(item.message, Run)
-                    and (item.message.job, item.message.attempt) in found
-                )
+                if not (isinstance(item, Task) and (item.job, item.attempt) in found)
             )
         returned = sorted(found)
         kept = sorted(wanted - found)
-        _send(self._control, self._control_connection, Returned(returned, kept), b"")
+        _send(self._control, self._control_connection, Returned(returned, kept))
 
     # Both, with the lock.
 
     def _read(self) -> None:
         """Take what lies on the jobs channel, without waiting for more."""
-        if self._ended or not _wait_readable(self._jobs, 0):
+        if self._ended:
             return
-        data = _receive(self._jobs)
-        if data:
-            self._arrived.extend(self._jobs_connection.receive_data(data, monotonic()))
-        else:
+        try:
+            arrived = self._receive()
+        except BlockingIOError:
+            return
+        except ConnectionError:  # the parent went without reading all that was sent to it
             self._ended = True
+            return
+        for received in arrived:
+            if isinstance(received.message, Run):
+                self._arrived.extend(_tasks(received.message, received.payload))
+            else:
+                self._arrived.append(received)
+
+    def _receive(self) -> list[Received]:
+        """Read once.
+
+        Raises:
+            BlockingIOError: nothing has arrived.
+        """
+        connection, now = self._jobs_connection, monotonic()
+        room = connection.room()
+        if room is not None and len(room) >= _WORTH_A_READ:
+            count = self._jobs.recv_into(room, 0, _NOW)
+            self._ended = not count
+            return connection.filled(count, now) if count else []
+        data, descriptors = receive(self._jobs, _READ, _NOW)
+        self._ended = not data
+        return connection.receive_data(data, now, descriptors)
+
+
+def _tasks(run: Run, payload: Payload) -> list[Task]:
+    function = run.function
+    parts = split(payload, [job.size for job in run.jobs])
+    return [
+        Task(function, job.job, job.attempt, job.once, part)
+        for job, part in zip(run.jobs, parts, strict=True)
+    ]
 
 
 def _receive(channel: socket.socket) -> bytes:
@@ -161,20 +283,45 @@ def _receive(channel: socket.socket) -> bytes:
         return b""  # it went without reading all that was sent to it
 
 
-def _send(channel: socket.socket, connection: Connection, message: Message, payload: bytes) -> None:
-    connection.send(message, payload)
-    while buffers := connection.data_to_send(0.0):
-        channel.sendall(b"".join(buffers) if len(buffers) > 1 else buffers[0])
+def _send(
+    channel: socket.socket,
+    connection: Connection,
+    message: Message,
+    payloads: Sequence[Payload] = (),
+) -> None:
+    connection.send(message, payloads)
+    while (outgoing := connection.data_to_send(0.0)).buffers:
+        if outgoing.passed is not None:
+            send_passing(channel, outgoing.buffers, outgoing.passed.descriptor() or 0)
+            continue
+        for buffer in outgoing.buffers:
+            channel.sendall(buffer)
 
 
 if hasattr(select, "poll"):
+    _NOW: int = socket.MSG_DONTWAIT
 
-    def _wait_readable(channel: socket.socket, seconds: float | None) -> bool:
+    def waiter(*channels: socket.socket) -> Waiter:
+        """Return a function that waits until one of the channels can be read."""
         poll = select.poll()
-        poll.register(channel, select.POLLIN)
-        return bool(poll.poll(None if seconds is None else seconds * 1000))
+        by_descriptor = {}
+        for channel in channels:
+            poll.register(channel, select.POLLIN)
+            by_descriptor[channel.fileno()] = channel
+
+        def wait(seconds: float | None) -> list[socket.socket]:
+            ready = poll.poll(None if seconds is None else seconds * 1000)
+            return [by_descriptor[descriptor] for descriptor, _ in ready]
+
+        return wait
 
 else:  # Windows, where select has no limit on descriptor numbers
+    _NOW = 0
 
-    def _wait_readable(channel: socket.socket, seconds: float | None) -> bool:
-        return bool(select.select([channel], [], [], seconds)[0])
+    def waiter(*channels: socket.socket) -> Waiter:
+        """Return a function that waits until one of the channels can be read."""
+
+        def wait(seconds: float | None) -> list[socket.socket]:
+            return select.select(channels, [], [], seconds)[0]
+
+        return wait

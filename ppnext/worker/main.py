@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import platform
 import socket
 import sys
 from contextlib import suppress
@@ -17,13 +16,18 @@ from threading import Thread
 from time import perf_counter
 
 from ppnext.errors import ResultNotShippable
+from ppnext.runtime.progress import Progress
+from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
+from ppnext.shipping.broadcasts import set_source
+from ppnext.shipping.envelope import Parts, joined
 from ppnext.shipping.loading import decode_call
 from ppnext.shipping.outcomes import encode_exception, encode_result
 from ppnext.version import VERSION
 from ppnext.wire.connection import PAYLOAD_LIMIT
-from ppnext.wire.messages import PROTOCOL, Define, Hello, Need, Result, Run, Setup
+from ppnext.wire.messages import PROTOCOL, Define, Drop, Hello, Hold, Need, Outcome, Setup
+from ppnext.wire.payloads import Payload, view_of
 from ppnext.worker.capture import KEPT, Capture
-from ppnext.worker.inbox import Inbox
+from ppnext.worker.inbox import Inbox, Task
 from ppnext.worker.library import Library
 from ppnext.worker.lifeline import die_with_group, tie
 
@@ -33,7 +37,7 @@ RESULT_LIMIT = PAYLOAD_LIMIT - KEPT - 4096
 """Most bytes of a result, so that it fits into a payload together with the job's output."""
 
 _TRIM_EVERY = 1.0
-"""Seconds between looks at the size of a running job's output."""
+"""Seconds between looks at the size of a running job's output and at idle memory."""
 
 
 class Worker:
@@ -42,12 +46,19 @@ class Worker:
     Args:
         inbox: where they come from and results go to.
         capture: what holds their output.
+        progress: where the job that runs is noted.
+        sharing: how large payloads come and go.
     """
 
-    def __init__(self, inbox: Inbox, capture: Capture) -> None:
+    def __init__(
+        self, inbox: Inbox, capture: Capture, progress: Progress, sharing: Sharing
+    ) -> None:
         self._inbox = inbox
+        self._sharing = sharing
+        self._progress = progress
         self._capture = capture
         self._library = Library()
+        set_source(self._object)
         self._node = "?"
         self._protocol = 5
         self._pid = os.getpid()
@@ -55,56 +66,110 @@ class Worker:
     def run(self) -> None:
         """Serve until the parent closes the channel."""
         while (received := self._inbox.next()) is not None:
-            message, payload = received
-            if isinstance(message, Run):
-                self._run_job(message, payload)
-            elif isinstance(message, Define):
-                self._library.add(message.digest, payload)
-            elif isinstance(message, Setup):
-                self._set_up(message)
+            if isinstance(received, Task):
+                self._run_job(received)
+            elif isinstance(received.message, Define):
+                self._library.add(received.message.digest, received.payload)
+            elif isinstance(received.message, Hold):
+                self._library.hold(received.message.digest, received.payload)
+            elif isinstance(received.message, Drop):
+                self._library.drop(received.message.digest)
+            elif isinstance(received.message, Setup):
+                self._set_up(received.message)
 
     def _set_up(self, setup: Setup) -> None:
         self._node = setup.node
         self._protocol = setup.protocol
         if setup.path:
             sys.path[:] = setup.path
-        hello = Hello(PROTOCOL, VERSION, platform.python_version(), self._node, self._pid, 1)
+        hello = Hello(
+            PROTOCOL, VERSION, "{}.{}.{}".format(*sys.version_info), self._node, self._pid, 1
+        )
         self._inbox.send(hello)
 
-    def _run_job(self, job: Run, payload: bytes) -> None:
-        if job.function not in self._library:
-            self._inbox.send(Need(job.function))
-            definition = self._inbox.wait_for_definition(job.function)
-            if definition is None:
-                return
-            self._library.add(job.function, definition)
+    def _run_job(self, task: Task) -> None:
+        if task.function not in self._library and not self._fetch(task.function):
+            return
+        arguments = task.arguments
+        freed: list[bool] = []
+        if isinstance(arguments, Shared):
+            arguments.when_free(freed.append)
+        self._progress.note(task.job)
         began = perf_counter()
         raised = False
         try:
-            function = self._library.get(job.function)
-            args, kwargs = decode_call(payload)
-            outcome = encode_result(function(*args, **kwargs), self._protocol)
-            if len(outcome) > RESULT_LIMIT:
-                raise ResultNotShippable(
-                    f"the job's result makes {len(outcome)} bytes; at most {RESULT_LIMIT} can be "
-                    "sent: let the job write large data itself, or split it"
-                )
+            outcome = self._execute(task.function, view_of(arguments))
         # Whatever the job raises is its outcome, SystemExit and KeyboardInterrupt as well.
         except BaseException as error:
             raised = True
-            outcome = self._describe(error, job)
-        seconds = perf_counter() - began
+            outcome = self._describe(error, task)
+        ended = perf_counter()
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the job has forked and that came back; it is not a worker
         output = self._capture.take()
-        if output is None:
-            result = Result(job.job, job.attempt, raised, seconds)
+        payload = self._pack(task, outcome, b"" if output is None else output.text)
+        del outcome  # it may still use the arguments
+        if isinstance(arguments, Shared):
+            arguments.drop()
+        if output is None and not freed:
+            report = Outcome(task.job, task.attempt, len(payload), raised, ended - began)
         else:
-            result = Result(job.job, job.attempt, raised, seconds, len(output.text), output.dropped)
-            outcome = output.text + outcome
-        self._inbox.send(result, outcome)
+            report = Outcome(
+                task.job,
+                task.attempt,
+                len(payload),
+                raised,
+                ended - began,
+                0 if output is None else len(output.text),
+                0 if output is None else output.dropped,
+                freed == [True],
+            )
+        self._inbox.reports.add(report, payload, ended, task.once)
 
-    def _describe(self, error: BaseException, job: Run) -> bytes:
+    def _execute(self, function: bytes, arguments: memoryview) -> bytes | Parts:
+        """Call a function and pickle what it returns; nothing else is left of the call."""
+        args, kwargs = decode_call(arguments)
+        outcome = encode_result(self._library.get(function)(*args, **kwargs), self._protocol)
+        if len(outcome) > RESULT_LIMIT:
+            raise ResultNotShippable(
+                f"the job's result makes {len(outcome)} bytes; at most {RESULT_LIMIT} can be "
+                "sent: let the job write large data itself, or split it"
+            )
+        return outcome
+
+    def _pack(self, task: Task, outcome: bytes | Parts, output: bytes) -> Payload:
+        """Return an outcome, and the output behind it, as a payload."""
+        if len(outcome) >= WORTH_SHARING:
+            buffers = [outcome] if isinstance(outcome, bytes) else outcome.buffers
+            shared = self._sharing.share([*buffers, output])
+            if shared is not None:
+                self._inbox.lend(task.job, task.attempt, shared)
+                return shared
+        packed = joined(outcome)
+        return packed + output if output else packed
+
+    def _fetch(self, function: bytes) -> bool:
+        """Ask for a function that is not here (any more). Return whether it has come."""
+        self._inbox.send(Need(function))
+        arrived = self._inbox.wait_for_definition(function)
+        if arrived is None:
+            return False
+        self._library.add(function, arrived.payload)
+        return True
+
+    def _object(self, name: bytes) -> object:
+        """Return a broadcast object that the present job uses."""
+        if not self._library.holds(name):
+            arrived = self._inbox.find_definition(name)
+            if arrived is None:
+                self._inbox.send(Need(name))
+                arrived = self._inbox.wait_for_definition(name)
+            if arrived is None:
+                raise ConnectionError("the parent went before it had sent an object")
+            self._library.hold(name, arrived.payload)
+        return self._library.object(name)
+
+    def _describe(self, error: BaseException, job: Task) -> bytes:
         where = f"job {job.job}, attempt {job.attempt}, on {self._node}, process {self._pid}"
         # Its type, not isinstance: that may ask the exception, which may answer with an error.
         if issubclass(type(error), ResultNotShippable):
@@ -112,24 +177,44 @@ class Worker:
         return encode_exception(error, where, self._protocol)
 
 
-def main(jobs: int, control: int, lifeline: int) -> None:
+def _close_others(own: tuple[int, ...]) -> None:
+    """Close what libraries of the parent have left open; Python's own is not inherited."""
+    try:
+        others = set(map(int, os.listdir("/proc/self/fd"))) - {0, 1, 2, *own}
+    except OSError:
+        others = set(range(3, 256)) - set(own)
+    for descriptor in others:
+        with suppress(OSError):  # the one that was used to look
+            os.close(descriptor)
+
+
+def main(jobs: int, control: int, lifeline: int, progress: int) -> None:
     """Serve jobs over inherited descriptors until the parent is gone. Never returns an error.
 
     Args:
         jobs: descriptor of the socket for functions, jobs and results.
         control: descriptor of the socket for everything that cannot wait for the present job.
         lifeline: descriptor of a pipe that ends when the parent does.
+        progress: descriptor of the memory where the job that runs is noted.
     """
-    for descriptor in (jobs, control, lifeline):
+    own = (jobs, control, lifeline, progress)
+    for descriptor in own:
         os.set_inheritable(descriptor, False)
     tie(lifeline)
+    _close_others(own)
     del sys.argv[1:]
     capture = Capture()
     faulthandler.enable(2)
-    inbox = Inbox(socket.socket(fileno=jobs), socket.socket(fileno=control), die_with_group)
-    Thread(
-        target=inbox.watch, args=(_TRIM_EVERY, capture.trim), name="ppnext-watch", daemon=True
-    ).start()
+    sharing = Sharing()
+    inbox = Inbox(
+        socket.socket(fileno=jobs), socket.socket(fileno=control), die_with_group, sharing
+    )
+
+    def tick() -> None:
+        capture.trim()
+        sharing.trim()
+
+    Thread(target=inbox.watch, args=(_TRIM_EVERY, tick), name="ppnext-watch", daemon=True).start()
     with suppress(ConnectionError):  # the parent went before it had its result
-        Worker(inbox, capture).run()
+        Worker(inbox, capture, Progress(progress), sharing).run()
     die_with_group()

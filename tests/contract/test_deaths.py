@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections import Counter
 
 import pytest
 
@@ -135,3 +136,55 @@ def test_a_job_that_kills_its_process_group_kills_its_worker_only(server):
     with pytest.raises(WorkerDied, match="was killed by SIGKILL"):
         server.submit(kill, retry=False)()
     assert server.submit(abs, (-1,))() == 1
+
+
+def test_of_many_quick_jobs_only_the_one_that_kills_its_worker_is_given_up(server, tmp_path):
+    """Results that were on their way are lost with the worker; nobody else is blamed for that."""
+    path = str(tmp_path / "started")
+    with open(path, "wb"):
+        pass
+
+    def run(number):
+        with open(path, "ab", buffering=0) as started:
+            started.write(b"%d " % number)
+        if number == 25:
+            os._exit(7)
+        return number
+
+    called = []
+    jobs = [server.submit(run, (n,), callback=called.append) for n in range(50)]
+    assert server.wait(timeout=60)
+    for number, job in enumerate(jobs):
+        if number == 25:
+            with pytest.raises(PoisonedJob, match="exited with status 7"):
+                job()
+        else:
+            assert job() == number
+    others = [n for n in range(50) if n != 25]
+    assert sorted(called) == others
+    with open(path, "rb") as started:
+        times = Counter(map(int, started.read().split()))
+    assert times[25] == 3
+    assert all(times[n] >= 1 for n in others)
+
+
+def test_what_may_run_only_once_runs_only_once_beside_a_job_that_kills_its_worker(server, tmp_path):
+    path = str(tmp_path / "started")
+
+    def run(number):
+        with open(path, "ab", buffering=0) as started:
+            started.write(b"%d " % number)
+        return number
+
+    deadly = [server.submit(exit_at_once, retry=False) for _ in range(3)]
+    jobs = []
+    for number in range(100):
+        jobs.append(server.submit(run, (number,), retry=False))
+        if number % 10 == 5:
+            deadly.append(server.submit(exit_at_once, retry=False))
+    for job in deadly:
+        with pytest.raises(WorkerDied):
+            job.result(60)
+    assert [job.result(60) for job in jobs] == list(range(100))
+    with open(path, "rb") as started:
+        assert sorted(map(int, started.read().split())) == list(range(100))

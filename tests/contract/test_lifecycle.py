@@ -120,7 +120,7 @@ def test_fewer_workers_end_at_once_and_lose_no_job(gate):
 
 
 def pids(server):
-    return set(server._thread.ask(lambda: list(server._pool.processes)))
+    return set(server._parts.thread.ask(lambda: list(server._parts.pool.processes)))
 
 
 def test_jobs_that_wait_run_as_soon_as_there_are_workers():

@@ -30,6 +30,46 @@ def test_each_job_runs_once_and_returns_its_own_result(server, counter):
     assert counter.value == 60
 
 
+def test_results_do_not_wait_for_a_long_job_behind_them(server, cluster, gate):
+    quick = [server.submit(square, (x,)) for x in range(30)]
+    long = [server.submit(gate.way, (x,)) for x in range(cluster.slots)]
+    gate.wait_for(cluster.slots)
+    assert [job.result(20) for job in quick] == [x * x for x in range(30)]
+    behind = [server.submit(square, (x,)) for x in range(30)]
+    assert not any(job.done() for job in long + behind)
+    gate.release(cluster.slots)
+    assert [job.result(20) for job in behind] == [x * x for x in range(30)]
+    assert [job.result(20) for job in long] == list(range(cluster.slots))
+
+
+def test_a_job_whose_function_has_to_be_fetched_does_not_hold_up_results(server):
+    jobs = []
+    for number in range(20):
+        # A function of its own for each, so that none is where it is run.
+        jobs.append(server.submit(eval(f"lambda x: x + {number}"), (1,)))
+        jobs.append(server.submit(square, (number,)))
+    assert [job.result(20) for job in jobs[::2]] == list(range(1, 21))
+    assert [job.result(20) for job in jobs[1::2]] == [x * x for x in range(20)]
+
+
+def test_jobs_of_many_sizes_among_each_other(server):
+    sizes = [0, 1, 1000, 100_000, 262_144, 262_145, 2_000_000, 5] * 5
+    jobs = [server.submit(bytes.upper, (b"a" * size,)) for size in sizes]
+    assert [job.result(60) for job in jobs] == [b"A" * size for size in sizes]
+
+
+def test_many_threads_submit_and_wait(server):
+    def work(who):
+        jobs = [server.submit(square, (x,)) for x in range(who, who + 100)]
+        each = [server.submit(square, (x,)).result(60) for x in range(20)]
+        assert each == [x * x for x in range(20)]
+        return [job.result(60) for job in reversed(jobs)]
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for who, values in enumerate(pool.map(work, range(6))):
+            assert values == [x * x for x in reversed(range(who, who + 100))]
+
+
 def test_asking_again_gives_the_same_object(server):
     job = server.submit(list, ((1, 2),))
     assert job() is job() is job.result()

@@ -5,24 +5,59 @@ from __future__ import annotations
 import pytest
 
 from ppnext.errors import ProtocolError
-from ppnext.nodes.link import Call, Link
-from ppnext.sched.model import NodeId, NodeKind
+from ppnext.nodes.link import Link
+from ppnext.sched.model import JobId, JobState, NodeId, NodeKind
 from ppnext.wire.connection import Received
+from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
+    BATCH_LIMIT,
     Define,
     Died,
     Hello,
     Need,
     Offer,
+    Outcome,
     Result,
     Retract,
     Returned,
     Run,
     Setup,
+    Start,
 )
+from ppnext.wire.payloads import Block, Payload
 
 HELLO = Hello(1, "0", "3.12.0", "node1", 77, 2)
 DIGEST = b"d" * 32
+
+
+class Definition:
+    """A function, whose payload may not be here."""
+
+    is_held, uses = False, ()
+
+    def __init__(self, digest: bytes = DIGEST, payload: Payload | None = b"function") -> None:
+        self.digest, self.payload = digest, payload
+
+
+class Call:
+    """What a job is about."""
+
+    uses = ()
+
+    def __init__(self, definition: Definition, arguments: Payload = b"") -> None:
+        self.definition, self.arguments = definition, arguments
+
+
+def job(number, call, attempt=1, once=False) -> JobState:
+    """A job that has just been given to the node."""
+    state = JobState(JobId(number), call, once)
+    state.attempt = attempt
+    return state
+
+
+def result(*jobs, size=0, output=0) -> Result:
+    """These jobs have ended."""
+    return Result([Outcome(number, 1, size, False, 0.5, output) for number in jobs])
 
 
 class Wire:
@@ -32,8 +67,8 @@ class Wire:
         self.sent: list[object] = []
         self.closed = ""
 
-    def send(self, message, payload=b""):
-        self.sent.append((message, payload))
+    def send(self, message, payloads=()):
+        self.sent.append((message, *payloads))
 
     def say_bye(self, reason):
         self.closed = reason
@@ -63,7 +98,7 @@ class Stage:
         self.link.attach(self.jobs, self.control)
 
     def hear(self, message, payload=b""):
-        self.link.on_message(Received(message, payload))
+        self.link.on_messages([Received(message, payload)])
 
 
 @pytest.fixture
@@ -89,7 +124,11 @@ def test_hello_makes_it_a_node(stage):
 @pytest.mark.parametrize(
     ("message", "payload", "told"),
     [
-        (Result(1, 2, False, 0.5, 2), b"okpickle", ("on_result", Result(1, 2, False, 0.5, 2))),
+        (
+            result(1, size=8, output=2),
+            b"pickleok",
+            ("on_results", result(1, size=8, output=2).outcomes, [b"pickleok"]),
+        ),
         (Need(DIGEST), b"", ("on_need", DIGEST)),
         (Returned([(1, 1)], [(2, 1)]), b"", ("on_returned", Returned([(1, 1)], [(2, 1)]))),
         (Died(1, 1, "killed"), b"", ("on_died", Died(1, 1, "killed"))),
@@ -98,7 +137,59 @@ def test_hello_makes_it_a_node(stage):
 )
 def test_what_a_node_says_is_told(joined, message, payload, told):
     joined.hear(message, payload)
-    assert joined.owner.told == [(*told, payload) if told[0] == "on_result" else told]
+    assert joined.owner.told == [told]
+
+
+def test_results_that_stand_together_are_told_together(joined):
+    joined.link.held = 5
+    joined.link.on_messages(
+        [
+            Received(result(1, 2, size=1), b"ab"),
+            Received(result(3, size=3), b"cde"),
+            Received(Need(DIGEST), b""),
+            Received(result(4), b""),
+        ]
+    )
+    assert joined.owner.told == [
+        ("on_results", [*result(1, 2, size=1).outcomes, *result(3, size=3).outcomes],
+         [b"a", b"b", b"cde"]),
+        ("on_need", DIGEST),
+        ("on_results", result(4).outcomes, [b""]),
+    ]  # fmt: skip
+    assert joined.link.held == 1
+
+
+def test_a_large_result_is_told_as_it_came(joined):
+    block = Block(CHUNK_LIMIT + 1)
+    joined.hear(result(1, size=CHUNK_LIMIT + 1), block)
+    assert joined.owner.told[0][2] == [block]
+
+
+def test_what_the_node_holds_is_counted(joined):
+    call = Call(Definition())
+    joined.link.run([job(number, call) for number in range(4)])
+    assert joined.link.held == 4
+    joined.hear(result(0))
+    joined.hear(Returned([(1, 1)], [(2, 1)]))
+    joined.hear(Died(2, 1, "killed"))
+    assert joined.link.held == 1
+
+
+def test_an_owner_that_closes_the_link_hears_no_more_of_it(stage):
+    def close(link, *rest):
+        stage.owner.told.append(("on_results",))
+        link.close("enough")
+
+    stage.owner.on_results = close
+    stage.link.on_messages(
+        [
+            Received(HELLO, b""),
+            Received(result(1), b""),
+            Received(Offer(1), b""),
+            Received(result(2), b""),
+        ]
+    )
+    assert stage.owner.told == [("on_joined",), ("on_results",)]
 
 
 def test_an_offer_changes_the_slots(joined):
@@ -107,7 +198,8 @@ def test_an_offer_changes_the_slots(joined):
 
 
 @pytest.mark.parametrize(
-    "message", [HELLO, Run(1, 1, DIGEST), Define(DIGEST), Retract([(1, 1)]), Setup("n", [], 5)]
+    "message",
+    [HELLO, Run(DIGEST, [Start(1, 1, 0)]), Define(DIGEST), Retract([(1, 1)]), Setup("n", [], 5)],
 )
 def test_what_a_node_may_not_say_breaks_the_protocol(joined, message):
     with pytest.raises(ProtocolError, match="node1 said"):
@@ -118,6 +210,8 @@ def test_what_a_node_may_not_say_breaks_the_protocol(joined, message):
 def test_nothing_is_said_before_hello(stage):
     with pytest.raises(ProtocolError, match="said Offer before Hello"):
         stage.hear(Offer(1))
+    with pytest.raises(ProtocolError, match="said Result before Hello"):
+        stage.hear(result(1))
 
 
 def test_a_node_of_another_protocol_is_refused_and_both_versions_are_named(stage):
@@ -128,23 +222,102 @@ def test_a_node_of_another_protocol_is_refused_and_both_versions_are_named(stage
 
 def test_a_result_is_at_least_as_long_as_its_output(joined):
     with pytest.raises(ProtocolError, match="shorter than its output"):
-        joined.hear(Result(1, 1, False, 0.1, 10), b"short")
+        joined.hear(result(1, size=5, output=10), b"short")
+    assert joined.owner.told == []
 
 
-def test_functions_are_known_once_they_were_sent(joined):
-    assert not joined.link.knows(DIGEST)
-    joined.link.define(DIGEST, b"function")
-    assert joined.link.knows(DIGEST)
-    joined.link.run(1, 2, Call(DIGEST, b"arguments", True))
+@pytest.mark.parametrize(
+    ("message", "payload"),
+    [
+        (result(1, size=4), b"short"),
+        (result(1, size=6), b"short"),
+        (result(1, 2, size=2), b"short"),
+        (result(1, 2, size=2**62), b"short"),
+        (result(1), b"short"),
+        (result(1, size=1), b""),
+        (result(1, 2, size=CHUNK_LIMIT), Block(2 * CHUNK_LIMIT)),
+    ],
+)
+def test_sizes_that_do_not_add_up_break_the_protocol(joined, message, payload):
+    with pytest.raises(ProtocolError):
+        joined.hear(message, payload)
+    assert joined.owner.told == []
+
+
+# What is sent.
+
+
+def test_a_function_is_sent_once_before_the_first_job_that_calls_it(joined):
+    call = Call(Definition(), b"arguments")
+    joined.link.run([job(1, call, attempt=2, once=True)])
+    joined.link.run([job(2, call)])
     assert joined.jobs.sent == [
         (Define(DIGEST), b"function"),
-        (Run(1, 2, DIGEST, True), b"arguments"),
+        (Run(DIGEST, [Start(1, 2, 9, True)]), b"arguments"),
+        (Run(DIGEST, [Start(2, 1, 9)]), b"arguments"),
+    ]
+
+
+def test_a_function_that_was_sent_for_another_reason_is_not_sent_again(joined):
+    joined.link.define(Definition())
+    joined.link.run([job(1, Call(Definition()))])
+    assert [it[0] for it in joined.jobs.sent] == [Define(DIGEST), Run(DIGEST, [Start(1, 1, 0)])]
+
+
+def test_a_function_that_is_not_here_is_for_the_node_to_ask_for(joined):
+    joined.link.run([job(1, Call(Definition(payload=None)))])
+    assert [it[0] for it in joined.jobs.sent] == [Run(DIGEST, [Start(1, 1, 0)])]
+
+
+def test_jobs_that_call_one_function_share_a_message(joined):
+    first, second = Definition(), Definition(b"e" * 32, b"other")
+    calls = [Call(first, b"a"), Call(first, b"bc"), Call(second), Call(first, b"d")]
+    joined.link.run([job(number, call) for number, call in enumerate(calls)])
+    assert joined.jobs.sent == [
+        (Define(DIGEST), b"function"),
+        (Run(DIGEST, [Start(0, 1, 1), Start(1, 1, 2)]), b"a", b"bc"),
+        (Define(b"e" * 32), b"other"),
+        (Run(b"e" * 32, [Start(2, 1, 0)]), b""),
+        (Run(DIGEST, [Start(3, 1, 1)]), b"d"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "messages"),
+    [
+        ([CHUNK_LIMIT // 2] * 4, [2, 2]),
+        ([CHUNK_LIMIT, 0, 0, 1], [3, 1]),
+        ([1, CHUNK_LIMIT, 1], [1, 1, 1]),
+        ([CHUNK_LIMIT + 1, 1], [1, 1]),
+        ([0] * (BATCH_LIMIT + 1), [BATCH_LIMIT, 1]),
+    ],
+)
+def test_jobs_share_a_message_as_far_as_they_fit(joined, sizes, messages):
+    definition = Definition()
+    jobs = [job(number, Call(definition, bytes(size))) for number, size in enumerate(sizes)]
+    joined.link.run(jobs)
+    runs = joined.jobs.sent[1:]
+    assert [len(run.jobs) for run, *_ in runs] == messages
+    assert [[start.size for start in run.jobs] for run, *_ in runs] == [
+        [len(payload) for payload in payloads] for _, *payloads in runs
+    ]
+    assert [start.job for run, *_ in runs for start in run.jobs] == list(range(len(sizes)))
+
+
+def test_large_arguments_share_a_message_with_nobody(joined):
+    definition, block = Definition(), Block(10)
+    calls = [Call(definition, payload) for payload in (b"a", block, b"b", b"c")]
+    joined.link.run([job(number, call) for number, call in enumerate(calls)])
+    assert [list(payloads) for _, *payloads in joined.jobs.sent[1:]] == [
+        [b"a"],
+        [block],
+        [b"b", b"c"],
     ]
 
 
 def test_what_cannot_wait_goes_by_the_other_stream(joined):
     joined.link.retract([(1, 1)])
-    assert joined.control.sent == [(Retract([(1, 1)]), b"")]
+    assert joined.control.sent == [(Retract([(1, 1)]),)]
     assert joined.jobs.sent == []
 
 
@@ -161,11 +334,11 @@ def test_closing_says_bye_once_and_does_not_tell_the_owner(one_stream):
 
 
 def test_losing_tells_the_owner_once(joined):
-    joined.link.lose("cut off")
+    joined.link.lose("cut off", 5)
     joined.link.lose("again")
     joined.link.close("again")
     assert joined.jobs.closed == joined.control.closed == "cut"
-    assert joined.owner.told == [("on_lost", "cut off")]
+    assert joined.owner.told == [("on_lost", "cut off", 5)]
     assert joined.closed == [joined.link]
 
 

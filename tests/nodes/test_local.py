@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
 import signal
 import sys
+import tempfile
 from itertools import count
 
 import psutil
 import pytest
 
-from ppnext.nodes.link import Call
 from ppnext.nodes.local import WorkerPool
+from ppnext.runtime.loop import Turn
 from ppnext.runtime.processes import worker_environment
-from ppnext.sched.model import NodeId
+from ppnext.sched.model import JobId, JobState, NodeId
+from ppnext.shipping.calls import encode_call
+from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
+from ppnext.shipping.outcomes import decode_result
 
 PATIENCE = 20.0
 
@@ -54,7 +57,7 @@ def on_stage(test, restart=False, environment=None):
         numbers = count(1)
         owner = Owner()
         pool = WorkerPool(
-            asyncio.get_running_loop(),
+            Turn(asyncio.get_running_loop()),
             owner,
             lambda: NodeId(next(numbers)),
             "here",
@@ -72,11 +75,24 @@ def on_stage(test, restart=False, environment=None):
     asyncio.run(run())
 
 
-def send(link, number, function, *args):
+class Call:
+    """What a job is about."""
+
+    uses = ()
+
+    def __init__(self, definition, arguments) -> None:
+        self.definition, self.arguments = definition, arguments
+
+
+def send(link, number, function, *args, times=1):
     """Have a worker run a function."""
     definition = FunctionShipper().ship(function)
-    link.define(definition.digest, definition.payload)
-    link.run(number, 1, Call(definition.digest, pickle.dumps((args,))))
+    jobs = []
+    for place in range(times):
+        call = Call(definition, joined(encode_call(args, {}, 5)))
+        jobs.append(JobState(JobId(number + place), call))
+        jobs[-1].attempt = 1
+    link.run(jobs)
 
 
 def test_workers_start_together_and_join():
@@ -96,8 +112,8 @@ def test_a_worker_that_dies_is_replaced_and_its_end_is_told():
         await owner.wait_for("on_joined")
         pid = pool.processes[0]
         os.kill(pid, signal.SIGKILL)
-        [(_, link, cause)] = await owner.wait_for("on_lost")
-        assert link is owner.links[0]
+        [(_, link, cause, running)] = await owner.wait_for("on_lost")
+        assert link is owner.links[0] and running is None
         assert cause == f"worker process {pid} was killed by SIGKILL"
         await owner.wait_for("on_joined", 2)
         assert pool.processes != [pid]
@@ -111,8 +127,27 @@ def test_what_a_worker_said_before_it_died_is_heard_first():
         await owner.wait_for("on_joined")
         send(owner.links[0], 1, abs, -1)
         send(owner.links[0], 2, os._exit, 5)
-        await owner.wait_for("on_lost")
-        assert [event[0] for event in owner.told][:3] == ["on_joined", "on_result", "on_lost"]
+        [(*_, cause, running)] = await owner.wait_for("on_lost")
+        assert [event[0] for event in owner.told][:3] == ["on_joined", "on_results", "on_lost"]
+        assert cause.endswith("exited with status 5") and running == 2
+
+
+def test_the_job_that_was_started_last_is_told_although_results_are_lost():
+    def end_after(path, number):
+        with open(path, "ab") as counted:
+            counted.write(b".")
+        if os.stat(path).st_size == number:
+            os._exit(5)
+
+    async def test(pool, owner, path=None):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        with tempfile.NamedTemporaryFile() as counted:
+            send(owner.links[0], 1, end_after, counted.name, 30, times=50)
+            [(*_, running)] = await owner.wait_for("on_lost")
+        assert running == 30
+        results = [event for event in owner.told if event[0] == "on_results"]
+        assert sum(len(outcomes) for _, _, outcomes, _ in results) < 30
 
     on_stage(test)
 
@@ -149,8 +184,8 @@ def test_with_restart_a_worker_leaves_before_its_result_can_bring_it_another_job
         pool.resize(1)
         await owner.wait_for("on_joined")
         send(owner.links[0], 1, abs, -1)
-        await owner.wait_for("on_result")
-        assert [event[0] for event in owner.told] == ["on_joined", "on_draining", "on_result"]
+        await owner.wait_for("on_results")
+        assert [event[0] for event in owner.told] == ["on_joined", "on_draining", "on_results"]
         owner.links[0].close("not needed any more")
         await owner.wait_for("on_joined", 2)
 
@@ -204,8 +239,8 @@ def test_closing_ends_what_jobs_have_started():
         pool.resize(1)
         await owner.wait_for("on_joined")
         send(owner.links[0], 1, start)
-        [(_, _, result, payload)] = await owner.wait_for("on_result")
-        child = psutil.Process(pickle.loads(payload[result.output :]))
+        [(_, _, _, [payload])] = await owner.wait_for("on_results")
+        child = psutil.Process(decode_result(payload))
         pool.close()
         psutil.wait_procs([child], timeout=5)
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -14,8 +14,11 @@ import psutil
 import pytest
 
 from ppnext.runtime.processes import WorkerProcess, start_worker, worker_environment
+from ppnext.shipping.calls import encode_call
+from ppnext.shipping.envelope import joined
+from ppnext.shipping.functions import FunctionShipper
 from ppnext.wire.connection import Connection, Received
-from ppnext.wire.messages import Hello, Message, Setup
+from ppnext.wire.messages import Define, Hello, Message, Run, Setup, Start
 
 PATIENCE = 20.0
 
@@ -43,7 +46,7 @@ def wait_readable(descriptor: socket.socket | int) -> None:
 def say(worker: WorkerProcess, message: Message) -> None:
     connection = Connection(0.0)
     connection.send(message)
-    worker.jobs.sendall(b"".join(connection.data_to_send(0.0)))
+    worker.jobs.sendall(b"".join(connection.data_to_send(0.0).buffers))
 
 
 def hear(worker: WorkerProcess) -> Received:
@@ -83,7 +86,7 @@ def test_a_worker_leads_a_group_and_a_session_of_its_own(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-def test_a_worker_inherits_its_three_descriptors_and_no_others(
+def test_a_worker_inherits_its_own_descriptors_and_no_others(
     start: Callable[..., WorkerProcess],
 ) -> None:
     read, write = os.pipe()
@@ -100,7 +103,8 @@ def test_a_worker_inherits_its_three_descriptors_and_no_others(
     os.close(write)
     assert not ours & theirs
     sockets = [name for name in theirs if name.startswith("socket:")]
-    assert len(sockets) == 2, theirs
+    # Jobs and control, and the pair by which its two threads wake each other.
+    assert len(sockets) == 4, theirs
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
@@ -136,6 +140,54 @@ def test_how_a_worker_ended_is_told_with_its_last_words(
     story = worker.describe_end()
     assert story.startswith(f"worker process {worker.pid} exited with status 1; its last words: ")
     assert "encodings" in story
+
+
+def test_a_worker_that_has_started_nothing_is_blamed_for_nothing(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    worker = start()
+    assert worker.last_started() is None
+    set_up(worker)
+    assert worker.last_started() is None
+    worker.end()
+    assert worker.last_started() is None
+
+
+def test_what_a_worker_started_last_is_known_after_its_end(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    worker = start()
+    set_up(worker)
+    definition = FunctionShipper().ship(os._exit)
+    connection = Connection(0.0)
+    connection.send(Define(definition.digest), (definition.payload,))
+    calls = [joined(encode_call((7,), {}, 5))] * 2
+    starts = [Start(number, 1, len(call)) for number, call in zip((41, 42), calls, strict=True)]
+    connection.send(Run(definition.digest, starts), calls)
+    worker.jobs.sendall(b"".join(connection.data_to_send(0.0).buffers))
+    assert worker.describe_end().endswith("exited with status 7")
+    assert worker.last_started() == 41
+    worker.end()
+    assert worker.last_started() == 41
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_an_ended_worker_leaves_no_descriptors(start: Callable[..., WorkerProcess]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        worker = start()
+        set_up(worker)
+        worker.end()
+    del worker
+    assert len(os.listdir("/proc/self/fd")) <= before + 3  # the notes of those still referred to
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_worker_that_cannot_be_started_leaves_no_descriptors() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises((OSError, ValueError)):
+        start_worker({"NUL": "in\0it"})
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_closed_socket_ends_the_worker(start: Callable[..., WorkerProcess]) -> None:

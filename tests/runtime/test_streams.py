@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import os
 import socket
 import ssl
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ppnext.errors import ProtocolError
+from ppnext.runtime.loop import Turn
 from ppnext.runtime.streams import Stream
 from ppnext.runtime.tls import client_context, ephemeral_certificate, server_context
 from ppnext.wire.connection import Connection, Heartbeat, Received
-from ppnext.wire.frames import encode_header
-from ppnext.wire.messages import KINDS, Bye, Define, Offer, Ping, Result, encode_control
+from ppnext.wire.frames import CHUNK_LIMIT, encode_header
+from ppnext.wire.messages import (
+    KINDS,
+    Define,
+    Message,
+    Offer,
+    Outcome,
+    Ping,
+    Result,
+    encode_control,
+)
+from ppnext.wire.payloads import Block, Payload, view_of
 
 PATIENCE = 20.0
-RESULT = Result(1, 1, False, 0.5)
+RESULT = Result([Outcome(1, 1, 0, False, 0.5)])
 Pair = tuple[socket.socket, socket.socket]
 
 
 class End:
     """One end: a stream, what it received, and how it ended."""
 
-    def __init__(self, sock: socket.socket, heartbeat: Heartbeat | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        heartbeat: Heartbeat | None = None,
+        connection: Connection | None = None,
+        passing: bool = False,
+    ) -> None:
         loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self.received: asyncio.Queue[Received] = asyncio.Queue()
         self.ended: asyncio.Future[str | None] = loop.create_future()
         self.ends = 0
-        self.connection = Connection(loop.time(), heartbeat)
-        self.stream = Stream(loop, sock, self.connection, self.received.put_nowait, self._on_end)
+        self.connection = connection or Connection(loop.time(), heartbeat)
+        self.turn = Turn(loop)
+        self.batches: list[int] = []
+        self.stream = Stream(
+            self.turn, sock, self.connection, self._on_messages, self._on_end, passing
+        )
+
+    def _on_messages(self, arrived: list[Received]) -> None:
+        self.batches.append(len(arrived))
+        for message, payload in arrived:
+            self.received.put_nowait(Received(message, bytes(view_of(payload))))
 
     def _on_end(self, cause: str | None) -> None:
         self.ends += 1
@@ -61,6 +91,11 @@ class Stubborn:
             raise mood
         self.sizes.append(self._sock.send(memoryview(data)[:mood]))
         return self.sizes[-1]
+
+    def sendmsg(self, buffers: Iterable[bytes | memoryview], *rest: object) -> int:
+        if rest:
+            return self._sock.sendmsg(buffers, *rest)  # type: ignore[call-overload, no-any-return]
+        return self.send(b"".join(buffers))
 
     def recv(self, size: int) -> bytes:
         if self._moods and not isinstance(self._moods[0], int):
@@ -120,6 +155,7 @@ def test_messages_arrive_in_order_and_a_turn_is_one_write(pair: Pair) -> None:
             left.stream.send(Offer(slots))
         assert [(await right.next()).message for _ in range(50)] == [Offer(n) for n in range(50)]
         assert len(sock.sizes) == 1
+        assert right.batches == [50]
         left.stream.close()
         right.stream.close()
 
@@ -135,8 +171,8 @@ def test_large_payloads_cross_in_both_directions(
 
     async def main() -> None:
         left, right = End(ends[0]), End(ends[1])
-        left.stream.send(RESULT, there)
-        right.stream.send(RESULT, memoryview(back))
+        left.stream.send(RESULT, (there,))
+        right.stream.send(RESULT, (Block(bytearray(back)),))
         assert (await right.next()).payload == there
         assert (await left.next()).payload == back
         left.stream.say_bye("done")
@@ -159,8 +195,8 @@ def test_partial_writes_lose_nothing(pair: Pair, moods: list[type[Exception] | i
 
     async def main() -> None:
         left, right = End(Stubborn(pair[0], moods)), End(pair[1])  # type: ignore[arg-type]
-        left.stream.send(Define(bytes(32)), b"a function")
-        left.stream.send(RESULT, payload)
+        left.stream.send(Define(bytes(32)), (b"a function",))
+        left.stream.send(RESULT, (payload,))
         assert (await right.next()).payload == b"a function"
         assert (await right.next()).payload == payload
         left.stream.close()
@@ -207,6 +243,302 @@ def test_bytes_that_came_with_the_handshake_are_fed(pair: Pair) -> None:
     asyncio.run(main())
 
 
+# Large payloads.
+
+
+class Watched(Stubborn):
+    """Notes how much is read to where it belongs, and how much to be copied there."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock, [])
+        self.placed = self.copied = 0
+
+    def recv_into(self, room: memoryview) -> int:
+        count = self._sock.recv_into(room)
+        self.placed += count
+        return count
+
+    def recv(self, size: int) -> bytes:
+        data = self._sock.recv(size)
+        self.copied += len(data)
+        return data
+
+
+def test_a_large_payload_is_read_to_its_place(pair: Pair) -> None:
+    payload = bytes(range(256)) * 40_000
+    for end in pair:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+
+    async def main() -> None:
+        sock = Watched(pair[1])
+        left, right = End(pair[0]), End(sock)  # type: ignore[arg-type]
+        left.stream.send(RESULT, (payload,))
+        assert (await right.next()).payload == payload
+        assert sock.placed > sock.copied
+        left.stream.close()
+        right.stream.close()
+
+    asyncio.run(main())
+
+
+def test_heartbeats_and_small_messages_pass_a_large_payload(pair: Pair) -> None:
+    async def main() -> None:
+        left, right = End(pair[0]), End(pair[1])
+        left.stream.send(RESULT, (bytes(64 * CHUNK_LIMIT),))
+        await asyncio.sleep(0)  # the turn in which it begins to leave
+        left.stream.send(Define(bytes(32)), (b"small",))
+        left.stream.send(Offer(1))
+        assert [(await right.next()).message for _ in range(3)] == [
+            Offer(1),
+            Define(bytes(32)),
+            RESULT,
+        ]
+        left.stream.close()
+        right.stream.close()
+
+    asyncio.run(main())
+
+
+def test_an_end_within_a_large_payload_is_a_cut(pair: Pair) -> None:
+    async def main() -> None:
+        right = End(pair[1])
+        end = Connection(0.0)
+        end.send(RESULT, (bytes(3 * CHUNK_LIMIT),))
+        data = b"".join(end.data_to_send(0.0).buffers)
+        pair[0].setblocking(True)
+        await asyncio.to_thread(pair[0].sendall, data[:100_000])
+        pair[0].close()
+        assert await right.end() == "the connection was cut"
+        assert right.received.empty()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_a_write_of_several_buffers_may_be_partial(pair: Pair, most: int) -> None:
+    sizes = [3, 0, 20_000, 1, 500]
+
+    async def main() -> None:
+        sock = Stubborn(pair[0], [most] * 200)
+        left, right = End(sock), End(pair[1])  # type: ignore[arg-type]
+        for size in sizes:
+            left.stream.send(RESULT, (b"x" * size,))
+        assert [len((await right.next()).payload) for _ in sizes] == sizes
+        left.stream.close()
+        right.stream.close()
+
+    asyncio.run(main())
+
+
+# Descriptors.
+
+
+class Memory(Block):
+    """A payload in memory that the system knows by a descriptor."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(bytearray(content))
+        self._descriptor = os.memfd_create("test")
+        os.write(self._descriptor, content)
+
+    def descriptor(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def adopt(descriptor: int, size: int) -> Block:
+    """Read the memory, and close its descriptor."""
+    try:
+        if os.fstat(descriptor).st_size != size:
+            raise ProtocolError("the memory has not the size that was announced")
+        return Block(bytearray(os.pread(descriptor, size, 0)))
+    finally:
+        os.close(descriptor)
+
+
+def descriptors() -> int:
+    """How many descriptors this process has."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs memfd and /proc")
+
+
+@pytest.fixture
+def memories() -> Iterator[list[Memory]]:
+    made = [Memory(bytes([number]) * 1000 * number) for number in range(1, 100)]
+    yield made
+    for memory in made:
+        memory.close()
+
+
+@linux_only
+def test_memory_is_passed_along_and_keeps_its_place(pair: Pair, memories: list[Memory]) -> None:
+    before = descriptors()
+
+    async def main() -> None:
+        passing = [Connection(0.0, adopt=adopt, in_order=True) for _ in pair]
+        left = End(pair[0], connection=passing[0], passing=True)
+        right = End(pair[1], connection=passing[1], passing=True)
+        sent: list[Payload] = [b"first"]
+        for memory in memories:
+            sent += [memory, b"between", bytes(CHUNK_LIMIT + 1)]
+        for payload in sent:
+            left.stream.send(RESULT, (payload,))
+        for payload in sent:
+            assert (await right.next()).payload == bytes(view_of(payload))
+        left.stream.close()
+        right.stream.close()
+
+    asyncio.run(main())
+    assert descriptors() == before - len(pair)
+
+
+@linux_only
+def test_a_descriptor_is_passed_once_however_its_message_is_cut(
+    pair: Pair, memories: list[Memory]
+) -> None:
+    class Miser(Stubborn):
+        """Takes one byte of a write with a descriptor, and first of all nothing."""
+
+        passed = 0
+
+        def sendmsg(self, buffers: Iterable[bytes | memoryview], *rest: object) -> int:
+            if not rest:
+                return super().sendmsg(buffers)
+            self.passed += 1
+            if self.passed == 1:
+                raise BlockingIOError
+            first = memoryview(b"".join(buffers))[:1]
+            return super().sendmsg([first], *rest)
+
+    async def main() -> None:
+        sock = Miser(pair[0], [])
+        ends = [Connection(0.0, adopt=adopt) for _ in pair]
+        left = End(sock, connection=ends[0], passing=True)  # type: ignore[arg-type]
+        right = End(pair[1], connection=ends[1], passing=True)
+        for memory in memories[:3]:
+            left.stream.send(RESULT, (memory,))
+        for memory in memories[:3]:
+            assert (await right.next()).payload == bytes(memory.view())
+        assert sock.passed == 4
+        left.stream.close()
+        right.stream.close()
+
+    asyncio.run(main())
+
+
+@linux_only
+@pytest.mark.parametrize("adopted", [True, False])
+def test_descriptors_that_nobody_wanted_are_closed(
+    pair: Pair, memories: list[Memory], adopted: bool
+) -> None:
+    before = descriptors()
+    rights = array.array("i", [memory.descriptor() for memory in memories[:9]])
+    data = _frame(Offer(1)) if adopted else b"\xff" * 16
+    pair[0].sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+    async def main() -> None:
+        right = End(pair[1], connection=Connection(0.0, adopt=adopt), passing=True)
+        if adopted:
+            assert (await right.next()).message == Offer(1)
+            right.stream.close()
+        else:
+            assert "unknown flags" in (await right.end() or "")
+
+    asyncio.run(main())
+    assert descriptors() == before - 1  # the stream's socket
+
+
+@linux_only
+def test_memory_that_is_not_as_long_as_it_was_said_ends_the_stream(
+    pair: Pair, memories: list[Memory]
+) -> None:
+    before = descriptors()
+
+    async def main() -> None:
+        right = End(pair[1], connection=Connection(0.0, adopt=adopt), passing=True)
+        control = encode_control(RESULT)
+        data = encode_header(KINDS[Result], 2, len(control), 0, 5) + control
+        rights = array.array("i", [memories[0].descriptor()])
+        pair[0].sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        assert "not the size" in (await right.end() or "")
+
+    asyncio.run(main())
+    assert descriptors() == before - 1
+
+
+@linux_only
+def test_a_stream_that_takes_no_descriptors_gets_none(pair: Pair, memories: list[Memory]) -> None:
+    before = descriptors()
+    rights = array.array("i", [memories[0].descriptor()])
+    pair[0].sendmsg([_frame(Offer(1))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+    async def main() -> None:
+        right = End(pair[1])
+        assert (await right.next()).message == Offer(1)
+        right.stream.close()
+
+    asyncio.run(main())
+    assert descriptors() == before - 1
+
+
+# Visits.
+
+
+def test_what_is_sent_in_a_visit_leaves_at_its_end(pair: Pair) -> None:
+    async def main() -> None:
+        sock = Stubborn(pair[0], [])
+        left = End(sock)  # type: ignore[arg-type]
+        left.turn.begin_visit()
+        left.stream.send(Offer(1))
+        left.stream.send(Offer(2))
+        assert sock.sizes == []
+        left.turn.end_visit()
+        assert len(sock.sizes) == 1
+        pair[1].settimeout(PATIENCE)
+        assert pair[1].recv(100) == _frame(Offer(1)) + _frame(Offer(2))
+        left.stream.close()
+
+    asyncio.run(main())
+
+
+def test_what_a_visit_cannot_write_is_written_by_the_loop(pair: Pair) -> None:
+    payload = bytes(8 << 20)
+
+    async def main() -> None:
+        left, right = End(pair[0]), End(pair[1])
+        left.turn.begin_visit()
+        left.stream.send(RESULT, (payload,))
+        left.turn.end_visit()
+        assert not left.stream._writer_watched  # a visitor changes nothing of the loop's
+        left.turn.begin_visit()
+        left.stream.send(Offer(2))
+        left.turn.end_visit()
+        arrived = [(await right.next()).message for _ in range(2)]
+        assert Offer(2) in arrived and RESULT in arrived
+        left.stream.close()
+        right.stream.close()
+
+    asyncio.run(main())
+
+
+def test_a_failure_in_a_visit_is_met_by_the_loop(pair: Pair) -> None:
+    async def main() -> None:
+        left = End(pair[0])
+        pair[1].close()
+        left.turn.begin_visit()
+        left.stream.send(Offer(1))
+        left.turn.end_visit()
+        assert left.ends == 0
+        assert await left.end() is not None
+        assert left.ends == 1
+
+    asyncio.run(main())
+
+
 # The end.
 
 
@@ -246,22 +578,26 @@ def test_nonsense_ends_the_stream_with_the_reason(pair: Pair) -> None:
     asyncio.run(main())
 
 
-def test_a_handler_may_close_the_stream_in_the_middle_of_a_batch(pair: Pair) -> None:
+def test_a_handler_may_close_the_stream(pair: Pair) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         pair[1].setblocking(False)
         seen: list[Received] = []
         done = loop.create_future()
 
-        def on_message(received: Received) -> None:
-            seen.append(received)
+        def on_messages(arrived: list[Received]) -> None:
+            seen.extend(arrived)
             stream.close()
             done.set_result(None)
 
-        stream = Stream(loop, pair[1], Connection(loop.time()), on_message, lambda cause: None)
+        stream = Stream(
+            Turn(loop), pair[1], Connection(loop.time()), on_messages, lambda cause: None
+        )
         pair[0].sendall(_frame(Offer(1)) + _frame(Offer(2)))
         await asyncio.wait_for(done, PATIENCE)
-        assert [received.message for received in seen] == [Offer(1)]
+        pair[0].close()
+        await asyncio.sleep(0)
+        assert [received.message for received in seen] == [Offer(1), Offer(2)]
 
     asyncio.run(main())
 
@@ -285,7 +621,7 @@ def test_finish_sends_all_that_is_queued(pair: Pair) -> None:
 
     async def main() -> None:
         left, right = End(pair[0]), End(pair[1])
-        left.stream.send(RESULT, payload)
+        left.stream.send(RESULT, (payload,))
         left.stream.finish("that is all")
         assert (await right.next()).payload == payload
         assert await right.end() is None
@@ -312,12 +648,14 @@ def test_finish_loses_nothing_though_the_other_end_still_talks(
         async def main() -> None:
             peer.sendall(_frame(Ping(1)))
             left = End(ours)
-            left.stream.send(RESULT, payload)
+            left.stream.send(RESULT, (payload,))
             left.stream.finish("that is all")
             await asyncio.sleep(0)  # the turn in which it is written
             reading = asyncio.get_running_loop().run_in_executor(pool, read_all, peer)
             received = await asyncio.wait_for(reading, PATIENCE)
-            assert [it.payload for it in received if it.message == RESULT] == [payload]
+            assert [bytes(view_of(it.payload)) for it in received if it.message == RESULT] == [
+                payload
+            ]
             peer.close()
             assert await left.end() is None
 
@@ -342,7 +680,7 @@ def test_after_finish_nothing_is_said_behind_the_bye(pair: Pair) -> None:
 
     async def main() -> None:
         left, right = End(pair[0]), End(pair[1])
-        left.stream.send(RESULT, payload)
+        left.stream.send(RESULT, (payload,))
         left.stream.finish("that is all")
         left.stream.send(Offer(1))
         assert (await right.next()).payload == payload
@@ -414,6 +752,6 @@ def test_two_idle_ends_keep_each_other_alive(pair: Pair) -> None:
     asyncio.run(main())
 
 
-def _frame(message: Offer | Ping | Result | Bye, payload: bytes = b"") -> bytes:
+def _frame(message: Message, payload: bytes = b"") -> bytes:
     control = encode_control(message)
     return encode_header(KINDS[type(message)], 0, len(control), 0, len(payload)) + control + payload

@@ -23,7 +23,7 @@ from random import Random
 
 from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Withdrawn
 from ppnext.sched.invariants import check
-from ppnext.sched.model import JobId, NodeId, NodeKind
+from ppnext.sched.model import JobId, JobState, NodeId, NodeKind
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
 
@@ -43,8 +43,7 @@ EVENTS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    job: JobId
-    attempt: int
+    jobs: tuple[Ref, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    job: JobId
-    attempt: int
-    seconds: float
+    results: tuple[tuple[JobId, int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,21 +153,23 @@ class Process:
         self.world = world
         self.down = Pipe(world, self.receive)
         self.up = Pipe(world, up)
-        self.queue: deque[Run] = deque()
+        self.queue: deque[Ref] = deque()
         self.seen: set[Ref] = set()
-        self.running: Run | None = None
+        self.running: Ref | None = None
+        self.latest: JobId | None = None
+        # Results held back for a moment, so that many leave together.
+        self.unsent: list[tuple[JobId, int, float]] = []
         self.paused = self.due = self.dead = False
 
     def receive(self, message: Message) -> None:
         if isinstance(message, Run):
-            self.queue.append(message)
-            self.seen.add((message.job, message.attempt))
+            self.queue.extend(message.jobs)
+            self.seen.update(message.jobs)
             self.start()
         elif isinstance(message, Ask):
             asked = set(message.jobs)
-            back = [run for run in self.queue if (run.job, run.attempt) in asked]
-            self.queue = deque(run for run in self.queue if run not in back)
-            refs = tuple((run.job, run.attempt) for run in back)
+            refs = tuple(ref for ref in self.queue if ref in asked)
+            self.queue = deque(ref for ref in self.queue if ref not in asked)
             self.world.happened("asked before it came", len(asked - self.seen))
             self.up.send(Answer(refs, tuple(ref for ref in message.jobs if ref not in refs)))
 
@@ -178,7 +177,8 @@ class Process:
         if self.running or self.paused or not self.queue:
             return
         self.running = self.queue.popleft()
-        job = self.world.started(self.running.job)
+        self.latest = self.running[0]
+        job = self.world.started(self.latest)
         if job.poison:
             self.world.at(job.seconds / 2, self.poisoned, job)
         else:
@@ -194,10 +194,19 @@ class Process:
         if self.paused:
             self.due = True
         elif self.running and not self.dead:
-            run, self.running = self.running, None
-            seconds = self.world.jobs[run.job].seconds
-            self.up.send(Done(run.job, run.attempt, seconds))
+            (job, attempt), self.running = self.running, None
+            self.unsent.append((job, attempt, self.world.jobs[job].seconds))
+            hold = self.queue and self.world.random.random() < self.world.hold
+            if hold and not self.world.jobs[job].once:
+                self.world.at(self.world.latency, self.send)
+            else:
+                self.send()
             self.start()
+
+    def send(self) -> None:
+        if self.unsent:
+            self.up.send(Done(tuple(self.unsent)))
+            self.unsent.clear()
 
     def pause(self) -> None:
         self.paused = True
@@ -214,6 +223,8 @@ class Process:
 
     def die(self) -> None:
         """What it has sent arrives before its end is seen; what was sent to it is lost."""
+        self.world.happened("ended unheard", len(self.unsent))
+        self.unsent.clear()
         self.dead = True
         self.running = None
         self.queue.clear()
@@ -237,6 +248,8 @@ class Owner:
         self.policy = policy
         self.scheduler = Scheduler(policy)
         self.links: dict[NodeId, Process | Session] = {}
+        # Results that have arrived and are looked at together, a little later.
+        self.inbox: dict[NodeId, list[tuple[JobId, int, float]]] = {}
         self.target = self.hiring = 0
         self.over = False
 
@@ -274,9 +287,11 @@ class Owner:
     def lose(self, node: NodeId, cause: str) -> None:
         link = self.links.pop(node, None)
         if link is not None:
+            self.inbox.pop(node, None)
             link.up.close()
             self.world.note(f"{self.name} loses node {node}: {cause}")
-            self.scheduler.on_node_lost(node, cause)
+            running = link.latest if isinstance(link, Process) else None
+            self.scheduler.on_node_lost(node, cause, running)
             self.act()
             self.resize(self.target)
 
@@ -285,22 +300,55 @@ class Owner:
         if node not in self.links or self.over:
             return
         self.world.note(f"{self.name} hears from {node}: {message}")
-        scheduler = self.scheduler
         if isinstance(message, Done):
-            dropped = scheduler.dropped
-            if scheduler.on_finished(node, message.job, message.attempt, message.seconds):
-                self.done(message)
-            self.world.happened("result dropped", scheduler.dropped - dropped)
-        elif isinstance(message, Died):
-            scheduler.on_died(node, message.job, message.attempt, "its worker died")
+            self.collect(node, message)
+            return
+        self.finish(node)  # what came before is looked at before
+        scheduler = self.scheduler
+        if isinstance(message, Died):
+            if node in self.links:
+                scheduler.on_died(node, message.job, message.attempt, "its worker died")
         elif isinstance(message, Answer):
             self.world.happened("given back", len(message.returned))
             self.world.happened("kept", len(message.kept))
-            scheduler.on_returned(node, message.returned, message.kept)
+            if node in self.links:
+                scheduler.on_returned(node, message.returned, message.kept)
         elif isinstance(message, Slots):
-            scheduler.on_node_resized(node, message.slots)
+            if node in self.links:
+                scheduler.on_node_resized(node, message.slots)
         else:
             self.lose(node, "end of stream")
+        self.act()
+
+    def collect(self, node: NodeId, message: Done) -> None:
+        """Look at results at once, or let them gather for a moment."""
+        if node not in self.inbox:
+            self.inbox[node] = []
+            if self.world.gather:
+                moment = self.world.gather * self.world.random.random()
+                self.world.at(moment, self.finish, node)
+        self.inbox[node].extend(message.results)
+        if not self.world.gather:
+            self.finish(node)
+
+    def finish(self, node: NodeId) -> None:
+        results = self.inbox.pop(node, None)
+        if results is None or self.over:
+            return
+        dropped = self.scheduler.dropped
+        states = self.scheduler.on_finished(node, results)
+        assert len(states) == len(results), "a result is not answered for"
+        wanted = [
+            (job, state.call, seconds)
+            for (job, _, seconds), state in zip(results, states, strict=True)
+            if state is not None
+        ]
+        missing = len(results) - len(wanted)
+        assert self.scheduler.dropped == dropped + missing, "a dropped result is not counted"
+        self.world.happened("result dropped", missing)
+        self.world.happened("results together", len(results) > 1)
+        if wanted:
+            self.done(wanted)
         self.act()
 
     def act(self) -> None:
@@ -314,17 +362,20 @@ class Owner:
             node = self.scheduler.nodes.get(action.node)
             ahead = node is not None and len(node.held) > node.slots
             self.world.happened("sent ahead", ahead)
-            self.links[action.node].down.send(Run(action.job, action.attempt))
+            self.world.happened("sent together", len(action.jobs) > 1)
+            assert all(state.node == action.node for state in action.jobs)
+            refs = tuple((state.id, state.attempt) for state in action.jobs)
+            self.links[action.node].down.send(Run(refs))
         elif isinstance(action, Retract):
             self.world.happened("asked back")
-            self.links[action.node].down.send(Ask(action.jobs))
+            self.links[action.node].down.send(Ask(tuple(action.jobs)))
         elif isinstance(action, Release):
             self.world.happened("released")
             self.links.pop(action.node).leave()
         else:
             self.report(action)
 
-    def done(self, message: Done) -> None:
+    def done(self, wanted: list[tuple[JobId, object, float]]) -> None:
         raise NotImplementedError
 
     def report(self, action: End | Withdrawn | Kept) -> None:
@@ -334,9 +385,12 @@ class Owner:
 class Client(Owner):
     """The user's side: every job ends here, once."""
 
-    def submit(self, job: JobId) -> None:
-        self.world.open.add(job)
-        self.scheduler.on_submit(job, self.world.jobs[job].once)
+    def submit(self, *jobs: JobId) -> None:
+        self.world.open.update(jobs)
+        self.world.happened("submitted together", len(jobs) > 1)
+        self.scheduler.on_submit(
+            [JobState(job, ("call of", job), self.world.jobs[job].once) for job in jobs]
+        )
         self.act()
 
     def cancel(self, job: JobId) -> None:
@@ -356,19 +410,23 @@ class Client(Owner):
 
     def carry_out(self, action: Action) -> None:
         if isinstance(action, Assign):
-            assert action.job in self.world.open, f"job {action.job} has ended and is placed again"
+            for state in action.jobs:
+                assert state.id in self.world.open, f"job {state.id} has ended and is placed again"
         super().carry_out(action)
 
-    def done(self, message: Done) -> None:
-        job = self.world.jobs[message.job]
-        self.world.ended(message.job, "result of a once job" if job.once else "result")
+    def done(self, wanted: list[tuple[JobId, object, float]]) -> None:
+        for number, call, _ in wanted:
+            assert call == ("call of", number), "a job has come back with another's call"
+            once = self.world.jobs[number].once
+            self.world.ended(number, "result of a once job" if once else "result")
 
     def report(self, action: End | Withdrawn | Kept) -> None:
         assert isinstance(action, End), "the client never withdraws a job"
         blamed = sum(mishap.blamed for mishap in action.mishaps)
-        job = self.world.jobs[action.job]
+        assert action.job.call == ("call of", action.job.id)
+        job = self.world.jobs[action.job.id]
         assert job.poison or blamed <= self.world.counts["killed"], "an innocent job was blamed"
-        self.world.ended(action.job, action.cause.name)
+        self.world.ended(action.job.id, action.cause.name)
 
 
 class Session(Owner):
@@ -390,8 +448,11 @@ class Session(Owner):
 
     def receive(self, message: Message) -> None:
         if isinstance(message, Run):
-            self.attempts[message.job] = message.attempt
-            self.scheduler.on_submit(message.job, self.world.jobs[message.job].once)
+            self.attempts.update(message.jobs)
+            once = self.world.jobs
+            self.scheduler.on_submit(
+                [JobState(job, attempt, once[job].once) for job, attempt in message.jobs]
+            )
             self.act()
         elif isinstance(message, Ask):
             self.withdraw(message.jobs)
@@ -417,17 +478,21 @@ class Session(Owner):
         if not withdrawal.open:
             self.send(Answer(tuple(withdrawal.returned), tuple(withdrawal.kept)))
 
-    def done(self, message: Done) -> None:
-        self.send(Done(message.job, self.attempts.pop(message.job), message.seconds))
+    def done(self, wanted: list[tuple[JobId, object, float]]) -> None:
+        for job, attempt, _ in wanted:
+            assert self.attempts.pop(job) == attempt
+        refs = [(job, int(str(attempt)), seconds) for job, attempt, seconds in wanted]
+        self.send(Done(tuple(refs)))
 
     def report(self, action: End | Withdrawn | Kept) -> None:
         if isinstance(action, End):
-            self.send(Died(action.job, self.attempts.pop(action.job)))
+            self.send(Died(action.job.id, self.attempts.pop(action.job.id)))
             return
-        withdrawal = self.leaving.pop(action.job)
-        ref = (action.job, withdrawal.open.pop(action.job))
+        job = action.job.id if isinstance(action, Withdrawn) else action.job
+        withdrawal = self.leaving.pop(job)
+        ref = (job, withdrawal.open.pop(job))
         if isinstance(action, Withdrawn):
-            del self.attempts[action.job]
+            del self.attempts[job]
             withdrawal.returned.append(ref)
         else:
             withdrawal.kept.append(ref)
@@ -500,6 +565,8 @@ class World:
         self.open: set[JobId] = set()
         self.start_order: list[JobId] = []
         self.latency = self.random.choice([0.0001, 0.001, 0.02])
+        self.gather = self.latency * self.random.choice([0.0, 1.0, 10.0])
+        self.hold = self.random.choice([0.0, 0.8])
         self.stutter = 0.0 if calm else self.random.choice([0.0, 0.0, 0.2])
         self.client = Client(self, "client", Policy(loss_limit=self.random.choice([2, 10])))
         self.daemons: list[Daemon] = []
@@ -541,9 +608,12 @@ class World:
         self.client.resize(1 if calm else chance.randint(0, 3))
         self.busy = SPAWN + sum(job.seconds for job in self.jobs.values()) / 2
         burst = chance.random() < 0.5
-        for job in self.jobs:
+        left = list(self.jobs)
+        while left:
             time = 0.0 if burst else chance.random() * self.busy
-            self.at(time, self.client.submit, job)
+            together = chance.choice([1, 1, 2, 5, 30])
+            self.at(time, self.client.submit, *left[:together])
+            del left[:together]
         if not calm:
             for number in range(chance.randint(not self.client.target, 2)):
                 self.daemons.append(Daemon(self, f"d{number}", chance.randint(1, 3)))
@@ -614,7 +684,7 @@ class World:
         """When all jobs must have ended: even if one slot alone had to do everything."""
         work = sum(job.seconds * (1 + job.starts) for job in self.jobs.values())
         deaths = sum(job.kills for job in self.jobs.values()) + self.counts["killed"]
-        ways = 10 * len(self.jobs) * 3 * self.latency
+        ways = 10 * len(self.jobs) * (3 * self.latency + 2 * self.gather)
         return self.busy + 2 * REPAIR + work + deaths * SPAWN + ways
 
     def check_idle(self, owner: Owner) -> None:
@@ -625,6 +695,7 @@ class World:
             assert not node.held, "a node holds a job"
             assert not node.asked, "a node owes an answer"
             assert not node.draining, "a draining node was not released"
+        assert not owner.inbox, "a result was not looked at"
         assert owner.hiring == 0
         assert len(owner.staff()) == owner.target, "a worker is missing"
         assert owner.links.keys() == scheduler.nodes.keys()
@@ -636,17 +707,17 @@ class World:
         """No slot was lost: as many jobs as there are slots all start at once."""
         self.stutter = 0.0
         first = len(self.jobs)
-        for number in range(first, first + slots):
-            self.jobs[JobId(number)] = Job(1.0, once=True, poison=False)
-            self.client.submit(JobId(number))
+        numbers = [JobId(number) for number in range(first, first + slots)]
+        self.jobs.update((number, Job(1.0, once=True, poison=False)) for number in numbers)
+        self.client.submit(*numbers)
         for node in self.client.scheduler.nodes.values():
             assert len(node.held) == node.slots, "a slot stays free"
         start = self.now
         self.drain()
-        for number in range(first, first + slots):
-            job = self.jobs[JobId(number)]
+        for number in numbers:
+            job = self.jobs[number]
             assert job.outcome, f"job {number} has not ended"
-            assert job.ended < start + 2.0 + 10 * self.latency, "a slot was lost"
+            assert job.ended < start + 2.0 + 10 * self.latency + 2 * self.gather, "a slot was lost"
         self.check_idle(self.client)
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ppnext.sched.model import (
+    ASSIGNED,
+    FINISHED,
+    PLACED,
+    RETRACTING,
     TRANSITIONS,
+    WAITING,
     JobId,
     JobState,
     Mishap,
@@ -19,7 +24,9 @@ EVENTS = sorted({event for events in TRANSITIONS.values() for event in events})
 
 
 def job(status: Status = Status.WAITING) -> JobState:
-    return JobState(JobId(1), once=False, status=status)
+    state = JobState(JobId(1), None)
+    state.status = status
+    return state
 
 
 def node(slots: int = 2, held: int = 0, draining: bool = False) -> NodeState:
@@ -47,10 +54,24 @@ def test_the_table_names_every_state_and_nothing_follows_the_end() -> None:
     assert TRANSITIONS[Status.ENDED] == {}
 
 
+def test_what_the_scheduler_sets_itself_is_in_the_table() -> None:
+    assert TRANSITIONS[WAITING]["placed"] is PLACED
+    assert TRANSITIONS[ASSIGNED]["finished"] is FINISHED
+    assert TRANSITIONS[RETRACTING]["finished"] is FINISHED
+
+
+def test_a_new_job_waits_and_carries_its_call() -> None:
+    call = object()
+    state = JobState(JobId(7), call, once=True)
+    assert (state.id, state.call, state.once, state.attempt) == (7, call, True, 0)
+    assert (state.status, state.node, state.kept, state.mishaps) == (WAITING, None, False, ())
+    assert repr(state) == "JobState(7, attempt 0, waiting)"
+
+
 def test_deaths_and_losses_are_counted_apart() -> None:
     state = job()
     blames = [True, False, False, True, False]
-    state.mishaps = [Mishap(n, "n", "gone", blamed) for n, blamed in enumerate(blames)]
+    state.mishaps = tuple(Mishap(n, "n", "gone", blamed) for n, blamed in enumerate(blames))
     assert (state.deaths, state.losses) == (2, 3)
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppnext.sched.model import NodeId, NodeKind, NodeState
+from ppnext.sched.actions import Cause
+from ppnext.sched.model import JobId, JobState, Mishap, NodeId, NodeKind, NodeState
 from ppnext.sched.policy import Policy
 
 POLICY = Policy(horizon=0.002, worth_hiding=0.02, prefetch_limit=128, smoothing=0.25)
@@ -58,3 +59,33 @@ def test_the_first_duration_is_the_mean() -> None:
 def test_a_later_duration_moves_the_mean_by_its_weight() -> None:
     assert POLICY.smooth(2.0, 4.0) == 2.5
     assert POLICY.smooth(2.0, 0.0) == 1.5
+
+
+def test_durations_that_arrive_together_move_the_mean_as_if_one_after_another() -> None:
+    mean = 2.0
+    for _ in range(5):
+        mean = POLICY.smooth(mean, 4.0)
+    assert POLICY.smooth(2.0, 4.0, 5) == pytest.approx(mean)
+    assert POLICY.smooth(2.0, 4.0, 10_000) == 4.0
+
+
+def test_a_client_that_seldom_looks_keeps_workers_of_tiny_jobs_busy() -> None:
+    usual = Policy()
+    assert usual.credit(node(1, 0.0001, 5e-6)) * 5e-6 >= 0.005
+    assert usual.credit(node(64, 0.0001, 5e-6)) <= 64 + 4096
+
+
+@pytest.mark.parametrize(
+    ("once", "blamed", "cause"),
+    [
+        (True, [True], Cause.WORKER_DIED),
+        (True, [False], Cause.NODE_LOST),
+        (False, [True, False], None),
+        (False, [True, False, True], Cause.POISONED),
+        (False, [False, True, False], Cause.LOST_TOO_OFTEN),
+    ],
+)
+def test_why_a_job_is_given_up(once: bool, blamed: list[bool], cause: Cause | None) -> None:
+    job = JobState(JobId(1), None, once)
+    job.mishaps = tuple(Mishap(n, "n", "gone", blame) for n, blame in enumerate(blamed, 1))
+    assert Policy(poison_limit=2, loss_limit=2).reason_to_give_up(job) is cause

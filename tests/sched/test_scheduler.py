@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ppnext.sched.actions import Action, Assign, Cause, End, Kept, Release, Retract, Withdrawn
 from ppnext.sched.invariants import check
-from ppnext.sched.model import Intent, JobId, Mishap, NodeId, NodeKind, Status
+from ppnext.sched.model import Intent, JobId, JobState, Mishap, NodeId, NodeKind, Status
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
 
 LATENCY = 0.0001
+
+
+class Sent(NamedTuple):
+    """What an Assign says, with the numbers and attempts of its jobs."""
+
+    node: int
+    jobs: list[tuple[int, int]]
 
 
 class Bench:
@@ -20,56 +31,73 @@ class Bench:
         self.policy = Policy(**numbers)  # type: ignore[arg-type]
         self.scheduler = Scheduler(self.policy)
 
-    def done(self) -> list[Action]:
+    def done(self) -> list[Action | Sent]:
         check(self.scheduler, self.policy)
-        return self.scheduler.take_actions()
+        return [
+            Sent(action.node, [(state.id, state.attempt) for state in action.jobs])
+            if isinstance(action, Assign)
+            else action
+            for action in self.scheduler.take_actions()
+        ]
 
-    def submit(self, *jobs: int, once: bool = False) -> list[Action]:
-        for job in jobs:
-            self.scheduler.on_submit(JobId(job), once)
+    def submit(self, *jobs: int, once: bool = False) -> list[Action | Sent]:
+        self.scheduler.on_submit([JobState(JobId(job), f"call {job}", once) for job in jobs])
         return self.done()
 
-    def worker(self, node: int, latency: float = LATENCY) -> list[Action]:
+    def state(self, job: int) -> JobState:
+        return self.scheduler.jobs[JobId(job)]
+
+    def worker(self, node: int, latency: float = LATENCY) -> list[Action | Sent]:
         name = f"w{node}"
         self.scheduler.on_node_joined(NodeId(node), name, NodeKind.WORKER, 1, latency)
         return self.done()
 
-    def daemon(self, node: int, slots: int = 2, latency: float = LATENCY) -> list[Action]:
+    def daemon(self, node: int, slots: int = 2, latency: float = LATENCY) -> list[Action | Sent]:
         name = f"d{node}"
         self.scheduler.on_node_joined(NodeId(node), name, NodeKind.DAEMON, slots, latency)
         return self.done()
 
     def finish(
         self, node: int, job: int, attempt: int = 1, seconds: float = 1.0
-    ) -> tuple[bool, list[Action]]:
-        wanted = self.scheduler.on_finished(NodeId(node), JobId(job), attempt, seconds)
-        return wanted, self.done()
+    ) -> tuple[bool, list[Action | Sent]]:
+        [state] = self.scheduler.on_finished(NodeId(node), [(JobId(job), attempt, seconds)])
+        assert state is None or (state.id, state.call) == (job, f"call {job}")
+        return state is not None, self.done()
 
-    def died(self, node: int, job: int, attempt: int = 1) -> list[Action]:
+    def finish_all(
+        self, node: int, *results: tuple[int, int], seconds: float = 1.0
+    ) -> tuple[list[int | None], list[Action | Sent]]:
+        states = self.scheduler.on_finished(
+            NodeId(node), [(JobId(job), attempt, seconds) for job, attempt in results]
+        )
+        return [None if state is None else state.id for state in states], self.done()
+
+    def died(self, node: int, job: int, attempt: int = 1) -> list[Action | Sent]:
         self.scheduler.on_died(NodeId(node), JobId(job), attempt, "killed")
         return self.done()
 
-    def lost(self, node: int) -> list[Action]:
-        self.scheduler.on_node_lost(NodeId(node), "gone")
+    def lost(self, node: int, running: int | None = None) -> list[Action | Sent]:
+        job = None if running is None else JobId(running)
+        self.scheduler.on_node_lost(NodeId(node), "gone", job)
         return self.done()
 
-    def cancel(self, job: int) -> list[Action]:
+    def cancel(self, job: int) -> list[Action | Sent]:
         self.scheduler.on_cancel(JobId(job))
         return self.done()
 
-    def withdraw(self, job: int) -> list[Action]:
+    def withdraw(self, job: int) -> list[Action | Sent]:
         self.scheduler.on_withdraw(JobId(job))
         return self.done()
 
-    def drain(self, node: int) -> list[Action]:
+    def drain(self, node: int) -> list[Action | Sent]:
         self.scheduler.on_node_draining(NodeId(node))
         return self.done()
 
-    def resize(self, node: int, slots: int) -> list[Action]:
+    def resize(self, node: int, slots: int) -> list[Action | Sent]:
         self.scheduler.on_node_resized(NodeId(node), slots)
         return self.done()
 
-    def returned(self, node: int, *back: tuple[int, int], kept: tuple = ()) -> list[Action]:
+    def returned(self, node: int, *back: tuple[int, int], kept: tuple = ()) -> list[Action | Sent]:
         self.scheduler.on_returned(NodeId(node), back, kept)  # type: ignore[arg-type]
         return self.done()
 
@@ -77,12 +105,12 @@ class Bench:
         return list(self.scheduler.nodes[NodeId(node)].held)
 
 
-def assigned(node: int, *jobs: int, attempt: int = 1) -> list[Action]:
-    return [Assign(NodeId(node), JobId(job), attempt) for job in jobs]
+def assigned(node: int, *jobs: int, attempt: int = 1) -> list[Action | Sent]:
+    return [Sent(node, [(job, attempt) for job in jobs])] if jobs else []
 
 
 def retract(node: int, *jobs: int, attempt: int = 1) -> Retract:
-    return Retract(NodeId(node), tuple((JobId(job), attempt) for job in jobs))
+    return Retract(NodeId(node), [(JobId(job), attempt) for job in jobs])
 
 
 def hoarder(*jobs: int) -> Bench:
@@ -129,7 +157,83 @@ def test_the_least_loaded_node_takes_the_next_job() -> None:
     bench = Bench()
     bench.daemon(1, slots=2)
     bench.daemon(2, slots=4)
-    assert [action.node for action in bench.submit(*range(6))] == [1, 2, 2, 1, 2, 2]
+    nodes = [sent.node for job in range(6) for sent in bench.submit(job)]
+    assert nodes == [1, 2, 2, 1, 2, 2]
+
+
+def test_many_jobs_are_divided_by_slots_and_each_node_is_told_once() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=2)
+    bench.daemon(2, slots=4)
+    assert bench.submit(*range(6)) == [*assigned(1, 0, 1), *assigned(2, 2, 3, 4, 5)]
+
+
+def test_few_jobs_go_one_by_one_to_whoever_has_least() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=8)
+    bench.daemon(2, slots=8)
+    assert bench.submit(*range(3)) == [*assigned(1, 0, 2), *assigned(2, 1)]
+
+
+def test_what_waited_is_divided_among_open_nodes_up_to_their_credit() -> None:
+    bench = Bench(prefetch_limit=4)
+    for node in (1, 2):
+        bench.worker(node, latency=1.0)
+    bench.submit(100, 101)
+    bench.finish(1, 100, seconds=0.0)
+    bench.finish(2, 101, seconds=0.0)
+    sent = bench.submit(*range(12))
+    assert [(part.node, len(part.jobs)) for part in sent] == [(1, 5), (2, 5)]
+    assert bench.scheduler.waiting == 2
+
+
+def test_a_long_assignment_is_cut_so_that_each_message_fits_into_a_frame() -> None:
+    bench = Bench()
+    bench.submit(*range(2500))
+    sent = bench.daemon(1, slots=2500)
+    assert [len(part.jobs) for part in sent] == [1024, 1024, 452]
+    assert [job for part in sent for job, _ in part.jobs] == list(range(2500))
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> Bench:
+    """Idle nodes of different size, some of which are sent jobs ahead."""
+    bench = Bench(prefetch_limit=8)
+    numbers = range(1, draw(st.integers(1, 6)) + 1)
+    for node in numbers:
+        bench.daemon(node, slots=draw(st.integers(0, 5)), latency=draw(st.floats(0, 0.01)))
+        bench.scheduler.nodes[NodeId(node)].mean_seconds = draw(st.none() | st.floats(0, 0.01))
+        bench.resize(node, bench.scheduler.nodes[NodeId(node)].slots)
+    return bench
+
+
+@given(clusters(), st.lists(st.integers(0, 80), max_size=4))
+def test_no_slot_stays_free_while_another_node_is_sent_jobs_for_later(
+    bench: Bench, batches: list[int]
+) -> None:
+    number = 0
+    nodes = list(bench.scheduler.nodes.values())
+    for batch in batches:
+        before = [len(node.held) for node in nodes]
+        bench.submit(*range(number, number + batch))
+        number += batch
+        ahead = [
+            len(node.held) > max(node.slots, was) for node, was in zip(nodes, before, strict=True)
+        ]
+        idle = [len(node.held) < min(node.slots, node.credit) for node in nodes]
+        assert not (any(ahead) and any(idle))
+
+
+@given(clusters(), st.integers(0, 80))
+def test_what_is_divided_at_once_leaves_nodes_as_level_as_one_by_one(
+    bench: Bench, jobs: int
+) -> None:
+    bench.submit(*range(jobs))
+    nodes = [node for node in bench.scheduler.nodes.values() if node.slots]
+    for high in nodes:
+        for low in nodes:
+            if len(low.held) < low.credit:
+                assert (len(high.held) - 1) / high.slots <= len(low.held) / low.slots
 
 
 def test_of_equals_a_worker_here_comes_before_a_daemon() -> None:
@@ -147,14 +251,14 @@ def test_free_slots_come_before_prefetching() -> None:
 
 
 def test_jobs_are_sent_ahead_when_the_way_takes_longer_than_the_job() -> None:
-    bench = Bench()
+    bench = Bench(horizon=0.002)
     bench.worker(1, latency=0.018)
     bench.submit(*range(9))
     assert bench.finish(1, 0, seconds=0.01) == (True, assigned(1, 1, 2, 3))
 
 
 def test_a_new_measurement_of_the_way_changes_what_is_sent_ahead() -> None:
-    bench = Bench()
+    bench = Bench(horizon=0.002)
     bench.worker(1)
     bench.submit(*range(9))
     bench.finish(1, 0, seconds=0.01)
@@ -210,6 +314,42 @@ def test_what_would_be_lost_with_a_node(
 # Results and their fence.
 
 
+def test_results_that_arrive_together_are_answered_one_by_one() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=4)
+    bench.submit(1, 2, 3, 4, 5, 6)
+    results = [(1, 1), (2, 7), (3, 1), (3, 1), (9, 1)]
+    assert bench.finish_all(1, *results) == ([1, None, 3, None, None], assigned(1, 5, 6))
+    assert bench.scheduler.dropped == 3
+
+
+def test_results_of_cancelled_and_withdrawn_jobs_arrive_with_others() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=4)
+    bench.submit(1, 2, 3)
+    bench.cancel(1)
+    bench.withdraw(2)
+    results = [(1, 1), (2, 1), (3, 1)]
+    assert bench.finish_all(1, *results) == ([None, 2, 3], [Kept(JobId(2))])
+    assert bench.scheduler.dropped == 1
+
+
+def test_no_results_are_no_event() -> None:
+    bench = Bench()
+    bench.worker(1)
+    assert bench.finish_all(1) == ([], [])
+    assert bench.scheduler.nodes[NodeId(1)].mean_seconds is None
+
+
+def test_a_finished_job_is_on_no_node() -> None:
+    bench = Bench()
+    bench.worker(1)
+    bench.submit(1)
+    state = bench.state(1)
+    bench.finish(1, 1)
+    assert (state.status, state.node) == (Status.ENDED, None)
+
+
 def test_a_result_of_another_attempt_is_dropped() -> None:
     bench = Bench()
     bench.worker(1)
@@ -246,16 +386,41 @@ def test_a_worker_that_dies_blames_the_job_it_was_running() -> None:
     assert bench.lost(1) == []
     jobs = bench.scheduler.jobs
     assert [state.deaths for state in jobs.values()] == [1, 0, 0]
-    assert jobs[JobId(1)].mishaps == [Mishap(1, "w1", "gone", True)]
+    assert jobs[JobId(1)].mishaps == (Mishap(1, "w1", "gone", True),)
     assert bench.scheduler.rescheduled == 1
+
+
+def test_a_worker_whose_latest_job_is_known_blames_that_one() -> None:
+    bench = hoarder(1, 2, 3)
+    assert bench.scheduler.lost_with(NodeId(1), JobId(2)) == 2
+    assert bench.lost(1, running=2) == []
+    states = bench.scheduler.jobs.values()
+    assert [(state.deaths, state.losses) for state in states] == [(0, 1), (1, 0), (0, 0)]
+    assert bench.scheduler.rescheduled == 2
+
+
+@pytest.mark.parametrize("running", [None, 9])
+def test_otherwise_it_blames_the_oldest(running: int | None) -> None:
+    bench = hoarder(1, 2)
+    bench.lost(1, running)
+    assert [state.deaths for state in bench.scheduler.jobs.values()] == [1, 0]
+
+
+def test_a_once_job_that_ended_unheard_is_not_run_again() -> None:
+    bench = hoarder(9)
+    bench.finish(1, 9, seconds=0.01)
+    bench.submit(1, once=True)
+    bench.submit(2)
+    [end] = bench.lost(1, running=2)
+    assert isinstance(end, End)
+    assert (end.job.id, end.cause) == (1, Cause.NODE_LOST)
 
 
 def test_the_jobs_of_a_lost_node_are_placed_again_in_their_order() -> None:
     bench = hoarder(1, 2, 3)
     bench.lost(1)
     bench.submit(4)
-    again = [Assign(NodeId(2), JobId(job), attempt) for job, attempt in [(1, 2), (2, 2), (3, 2)]]
-    assert bench.daemon(2, slots=9) == [*again, *assigned(2, 4)]
+    assert bench.daemon(2, slots=9) == [Sent(2, [(1, 2), (2, 2), (3, 2), (4, 1)])]
 
 
 def test_an_idle_worker_that_dies_blames_nobody() -> None:
@@ -280,7 +445,7 @@ def test_a_death_that_a_daemon_reports_blames_the_job() -> None:
     bench.daemon(1, slots=1)
     bench.submit(1, 2)
     assert bench.died(1, 1) == assigned(1, 1, attempt=2)
-    assert bench.scheduler.jobs[JobId(1)].mishaps == [Mishap(1, "d1", "killed", True)]
+    assert bench.state(1).mishaps == (Mishap(1, "d1", "killed", True),)
 
 
 def test_a_job_is_poisoned_when_enough_workers_have_died_under_it() -> None:
@@ -291,7 +456,9 @@ def test_a_job_is_poisoned_when_enough_workers_have_died_under_it() -> None:
         assert bench.lost(node) == []
     bench.worker(3)
     mishaps = tuple(Mishap(node, f"w{node}", "gone", True) for node in (1, 2, 3))
-    assert bench.lost(3) == [End(JobId(1), Cause.POISONED, mishaps)]
+    state = bench.state(1)
+    assert bench.lost(3) == [End(state, Cause.POISONED, mishaps)]
+    assert state.call == "call 1"
     assert bench.scheduler.jobs == {}
 
 
@@ -334,14 +501,15 @@ def test_a_once_job_whose_node_was_lost_is_not_run_again() -> None:
     bench.daemon(1)
     bench.submit(1, once=True)
     mishap = Mishap(1, "d1", "gone", False)
-    assert bench.lost(1) == [End(JobId(1), Cause.NODE_LOST, (mishap,))]
+    state = bench.state(1)
+    assert bench.lost(1) == [End(state, Cause.NODE_LOST, (mishap,))]
 
 
 def test_a_once_job_that_has_not_started_is_placed_again() -> None:
     bench = hoarder(1)
     bench.submit(2, once=True)
     bench.lost(1)
-    assert bench.daemon(2) == [*assigned(2, 1, attempt=2), *assigned(2, 2, attempt=2)]
+    assert bench.daemon(2) == assigned(2, 1, 2, attempt=2)
 
 
 # Giving back.
@@ -351,9 +519,8 @@ def test_an_idle_node_gets_half_of_what_the_longest_queue_has_not_started() -> N
     bench = hoarder(*range(7))
     assert bench.daemon(2, slots=2) == [retract(1, 6, 5, 4)]
     assert bench.returned(1, (4, 1), (5, 1), (6, 1)) == [
-        Assign(NodeId(2), JobId(4), 2),
-        Assign(NodeId(2), JobId(5), 2),
-        Assign(NodeId(1), JobId(6), 2),
+        Sent(2, [(4, 2), (5, 2)]),
+        Sent(1, [(6, 2)]),
     ]
 
 
@@ -404,7 +571,7 @@ def test_the_longest_queue_is_asked_first() -> None:
     bench.returned(1, (2, 1))
     bench.finish(2, 2, attempt=2, seconds=0.02)
     bench.submit(3, 4, 5, 6, 7)
-    assert (bench.held(1), bench.held(2)) == ([1, 4, 6], [3, 5, 7])
+    assert (bench.held(1), bench.held(2)) == ([1, 5, 6], [3, 4, 7])
     assert bench.worker(3) == [retract(2, 7), retract(1, 6)]
 
 
@@ -485,6 +652,16 @@ def test_a_long_list_is_cut_so_that_each_message_fits_into_a_frame() -> None:
     bench.submit(*range(2500))
     sizes = [len(action.jobs) for action in bench.drain(1) if isinstance(action, Retract)]
     assert sizes == [1024, 1024, 452]
+
+
+def test_what_is_asked_back_one_by_one_is_asked_in_one_message() -> None:
+    bench = Bench()
+    bench.daemon(1, slots=3)
+    bench.submit(1, 2, 3)
+    for job in (1, 2):
+        bench.scheduler.on_withdraw(JobId(job))
+    bench.scheduler.on_cancel(JobId(3))
+    assert bench.done() == [retract(1, 1, 2, 3)]
 
 
 def test_a_result_that_crosses_the_question_is_taken() -> None:
@@ -596,10 +773,10 @@ def test_cancelled_jobs_leave_nothing_behind_even_if_no_node_ever_comes() -> Non
     bench = Bench()
     bench.submit(0)
     for job in range(1, 1000):
-        bench.scheduler.on_submit(JobId(job))
+        bench.scheduler.on_submit([JobState(JobId(job), None)])
         bench.scheduler.on_cancel(JobId(job))
     bench.done()
-    assert len(bench.scheduler._queue) < 100
+    assert len(bench.scheduler._backlog) < 100
     assert bench.worker(1) == assigned(1, 0)
 
 
@@ -609,7 +786,8 @@ def test_cancelled_jobs_leave_nothing_behind_even_if_no_node_ever_comes() -> Non
 def test_a_waiting_job_is_withdrawn_at_once() -> None:
     bench = Bench()
     bench.submit(1, 2)
-    assert bench.withdraw(1) == [Withdrawn(JobId(1))]
+    state = bench.state(1)
+    assert bench.withdraw(1) == [Withdrawn(state)]
     assert bench.worker(1) == assigned(1, 2)
 
 
@@ -622,7 +800,8 @@ def test_a_placed_job_is_withdrawn_when_its_node_gives_it_back() -> None:
     bench.worker(1)
     bench.submit(1)
     assert bench.withdraw(1) == [retract(1, 1)]
-    assert bench.returned(1, (1, 1)) == [Withdrawn(JobId(1))]
+    state = bench.state(1)
+    assert bench.returned(1, (1, 1)) == [Withdrawn(state)]
     assert bench.scheduler.jobs == {}
 
 
@@ -656,14 +835,16 @@ def test_a_job_whose_worker_died_is_kept() -> None:
 def test_an_unstarted_job_of_a_dead_worker_is_withdrawn() -> None:
     bench = hoarder(1, 2)
     bench.withdraw(2)
-    assert bench.lost(1) == [Withdrawn(JobId(2))]
+    state = bench.state(2)
+    assert bench.lost(1) == [Withdrawn(state)]
 
 
 def test_a_job_that_is_being_moved_is_withdrawn_with_the_same_answer() -> None:
     bench = hoarder(1, 2, 3)
     assert bench.worker(2) == [retract(1, 3)]
     assert bench.withdraw(3) == []
-    assert bench.returned(1, (3, 1))[0] == Withdrawn(JobId(3))
+    state = bench.state(3)
+    assert bench.returned(1, (3, 1))[0] == Withdrawn(state)
 
 
 def test_a_job_is_withdrawn_once() -> None:
@@ -695,6 +876,16 @@ def test_a_job_is_not_submitted_twice() -> None:
     bench.submit(1)
     with pytest.raises(AssertionError, match="job 1 was submitted twice"):
         bench.submit(1)
+
+
+@pytest.mark.parametrize("batch", [(2, 2), (2, 1), (1, 2)])
+def test_a_batch_with_a_job_that_is_there_changes_nothing(batch: tuple[int, int]) -> None:
+    bench = Bench()
+    bench.submit(1)
+    with pytest.raises(AssertionError, match=r"job [12] was submitted twice"):
+        bench.submit(*batch)
+    assert list(bench.scheduler.jobs) == [1]
+    assert bench.scheduler.waiting == 1
 
 
 def test_a_node_does_not_join_twice() -> None:

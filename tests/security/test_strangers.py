@@ -34,7 +34,7 @@ from ppnext.runtime.tls import (
 from ppnext.wire.frames import encode_header
 from ppnext.wire.handshake import ClientHandshake, ServerHandshake
 from ppnext.wire.keys import Key, new_key
-from ppnext.wire.messages import KINDS, Hello, Result, encode_control
+from ppnext.wire.messages import KINDS, Hello, Outcome, Result, encode_control
 from tests.ppserver_fixture import Daemon, PPServers
 from tests.security.conftest import Client
 
@@ -191,7 +191,10 @@ def rogue(key: Key) -> Iterator[Callable[[Callable[[bytes, bytes], bytes]], str]
 def malice() -> bytes:
     evil = pickle.dumps(Evil())
     frames = b""
-    hello, result = Hello(1, "1", "3", "rogue", 1, 4), Result(0, 1, False, 0.0)
+    hello, result = (
+        Hello(1, "1", "3", "rogue", 1, 4),
+        Result([Outcome(0, 1, len(evil), False, 0.0)]),
+    )
     for message, payload in ((hello, b""), (result, evil)):
         control = encode_control(message)
         frames += encode_header(KINDS[type(message)], 0, len(control), 0, len(payload))

@@ -14,27 +14,34 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ppnext.runtime.listener import Admitted
+from ppnext.runtime.loop import Turn
 from ppnext.runtime.processes import worker_environment
 from ppnext.runtime.tls import client_context, ephemeral_certificate, server_context
 from ppnext.server.session import JOBS_LIMIT, Session
 from ppnext.shipping.calls import encode_call
+from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
+from ppnext.shipping.outcomes import decode_result
 from ppnext.wire.connection import Connection, Heartbeat, Received
 from ppnext.wire.keys import new_key
 from ppnext.wire.messages import (
     PROTOCOL,
     Define,
     Died,
+    Freed,
     Hello,
     Message,
     Need,
     Offer,
+    Outcome,
     Ping,
     Result,
     Retract,
     Returned,
     Run,
+    Start,
 )
+from ppnext.wire.payloads import split, view_of
 
 PATIENCE = 20.0
 IDENTITY = ephemeral_certificate()
@@ -71,8 +78,9 @@ class Client:
 
     async def say(self, *messages: Message | tuple[Message, bytes]) -> None:
         for message in messages:
-            self.connection.send(*(message if isinstance(message, tuple) else (message,)))
-        while buffers := self.connection.data_to_send(0.0):
+            plain, *payloads = message if isinstance(message, tuple) else (message,)
+            self.connection.send(plain, payloads)
+        while buffers := self.connection.data_to_send(0.0).buffers:
             await asyncio.to_thread(self.sock.sendall, b"".join(buffers))
 
     async def hear(self, kind: type[Message]) -> Received:
@@ -81,7 +89,7 @@ class Client:
             while self.heard:
                 received = self.heard.pop(0)
                 if isinstance(received.message, kind):
-                    return received
+                    return Received(received.message, bytes(view_of(received.payload)))
             data = await asyncio.to_thread(self.sock.recv, 1 << 16)
             assert data, f"the session ended: {self.connection.farewell}"
             self.heard += self.connection.receive_data(data, 0.0)
@@ -118,7 +126,7 @@ def channel() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
 def make(server: ssl.SSLSocket, desk: Desk, heartbeat: Heartbeat, restart: bool = False) -> Session:
     admitted = Admitted(server, "127.0.0.1", KEY, b"c" * 16, b"s" * 16, b"")
     return Session(
-        asyncio.get_running_loop(),
+        Turn(asyncio.get_running_loop()),
         desk,
         admitted,
         OURS,
@@ -151,8 +159,13 @@ def run(work: Callable[[], object]) -> None:
     asyncio.run(bounded())
 
 
-def job(number: int, digest: bytes = DIGEST, attempt: int = 1) -> Run:
-    return Run(number, attempt, digest)
+def job(number: int, digest: bytes = DIGEST, attempt: int = 1, size: int = 0) -> Run:
+    return Run(digest, [Start(number, attempt, size)])
+
+
+def call(number: int, digest: bytes, *args: object, attempt: int = 1) -> tuple[Run, bytes]:
+    arguments = joined(encode_call(args, {}, 5))
+    return job(number, digest, attempt, len(arguments)), arguments
 
 
 def shipped(function: Callable[..., object]) -> tuple[bytes, bytes]:
@@ -171,12 +184,14 @@ def test_a_job_runs_and_comes_back() -> None:
             # Sent before its arguments would do as well: the worker asks again.
             failed = (await client.hear(Result)).message
             assert isinstance(failed, Result)
-            assert (failed.job, failed.attempt) == (7, 3)
-            assert failed.raised  # no arguments were sent
-            await client.say((job(8, digest), encode_call((-5,), {}, 5)))
+            [outcome] = failed.outcomes
+            assert (outcome.job, outcome.attempt) == (7, 3)
+            assert outcome.raised  # no arguments were sent
+            await client.say(call(8, digest, -5))
             result = (await client.hear(Result)).message
             assert isinstance(result, Result)
-            assert (result.job, result.raised) == (8, False)
+            [outcome] = result.outcomes
+            assert (outcome.job, outcome.raised) == (8, False)
             assert client.session.jobs_done == 2
             assert client.session.jobs_here == 0
 
@@ -187,15 +202,13 @@ def test_the_death_of_a_worker_is_told_and_not_retried_here() -> None:
     async def main() -> None:
         async with meeting(workers=1) as client:
             digest, function = shipped(os._exit)
-            await client.say(
-                THEIRS, (Define(digest), function), (job(1, digest), encode_call((3,), {}, 5))
-            )
+            await client.say(THEIRS, (Define(digest), function), call(1, digest, 3))
             died = (await client.hear(Died)).message
             assert isinstance(died, Died)
             assert (died.job, died.attempt) == (1, 1)
             assert "exited with status 3" in died.cause
             # Attempt 2 is the client's decision.
-            await client.say((job(1, digest, 2), encode_call((4,), {}, 5)))
+            await client.say(call(1, digest, 4, attempt=2))
             assert "status 4" in (await client.hear(Died)).message.cause  # type: ignore[union-attr]
 
     run(main)
@@ -205,10 +218,46 @@ def test_with_restart_every_job_has_a_process_of_its_own() -> None:
     async def main() -> None:
         async with meeting(workers=1, restart=True) as client:
             digest, function = shipped(os.getpid)
-            calls = [(job(number, digest), encode_call((), {}, 5)) for number in range(3)]
+            calls = [call(number, digest) for number in range(3)]
             await client.say(THEIRS, (Define(digest), function), *calls)
             pids = {(await client.hear(Result)).payload for _ in range(3)}
             assert len(pids) == 3
+
+    run(main)
+
+
+def test_jobs_of_one_message_come_back_each_with_its_result() -> None:
+    async def main() -> None:
+        async with meeting(workers=2) as client:
+            digest, function = shipped(abs)
+            parts = [joined(encode_call((-number,), {}, 5)) for number in range(100)]
+            starts = [Start(number, 5, len(part)) for number, part in enumerate(parts)]
+            batch = (Run(digest, starts), b"".join(parts))
+            await client.say(THEIRS, (Define(digest), function), batch)
+            values = {}
+            while len(values) < 100:
+                result, payload = await client.hear(Result)
+                assert isinstance(result, Result)
+                sizes = [outcome.size for outcome in result.outcomes]
+                for outcome, part in zip(result.outcomes, split(payload, sizes), strict=True):
+                    assert (outcome.attempt, outcome.raised) == (5, False)
+                    assert outcome.job not in values
+                    values[outcome.job] = decode_result(bytes(view_of(part)))
+            assert values == {number: number for number in range(100)}
+            assert client.session.jobs_done == 100
+
+    run(main)
+
+
+def test_large_arguments_and_results_cross() -> None:
+    async def main() -> None:
+        async with meeting(workers=1) as client:
+            digest, function = shipped(bytes.upper)
+            big = b"ab" * 700_000
+            await client.say(THEIRS, (Define(digest), function), call(1, digest, big))
+            result, payload = await client.hear(Result)
+            assert isinstance(result, Result)
+            assert decode_result(payload) == big.upper()
 
     run(main)
 
@@ -224,7 +273,16 @@ def test_with_restart_every_job_has_a_process_of_its_own() -> None:
         ([Hello(2, "9.9", "3.12.0", "old", 1, 0)], "speaks version 2 of the protocol"),
         ([THEIRS, (Define(DIGEST), b"something else")], "under a false content hash"),
         ([THEIRS, job(1), job(1, attempt=2)], "job 1 twice"),
-        ([THEIRS, Result(1, 1, False, 0.0)], "said Result, which only we may"),
+        ([THEIRS, Result([Outcome(1, 1, 0, False, 0.0)])], "said Result, which only we may"),
+        ([THEIRS, Run(DIGEST, [Start(1, 1, 0), Start(1, 2, 0)])], "job 1 twice"),
+        ([THEIRS, (job(1, size=4), b"12345")], "5 bytes is said to have 4"),
+        ([THEIRS, job(1, size=2**62)], "0 bytes is said to have"),
+        ([THEIRS, (Run(DIGEST, [Start(1, 1, 2), Start(2, 1, 4)]), b"12345")], "said to have 6"),
+        (
+            [THEIRS, (Run(DIGEST, [Start(n, 1, 150_000) for n in (1, 2)]), bytes(300_000))],
+            "share one large payload",
+        ),
+        ([THEIRS, Freed(1, 1, True)], "said Freed, which only we may"),
         ([THEIRS, Offer(3)], "said Offer, which only we may"),
         ([THEIRS, Need(DIGEST)], "said Need, which only we may"),
         ([THEIRS, Returned([], [])], "said Returned, which only we may"),
@@ -251,7 +309,9 @@ def test_too_many_jobs_end_the_session(caplog: pytest.LogCaptureFixture) -> None
 
     async def main() -> None:
         async with meeting() as client:
-            await client.say(THEIRS, *(job(number) for number in range(JOBS_LIMIT)))
+            starts = [Start(number, 1, 0) for number in range(JOBS_LIMIT)]
+            batches = [starts[at : at + 1000] for at in range(0, JOBS_LIMIT, 1000)]
+            await client.say(THEIRS, *(Run(DIGEST, batch) for batch in batches))
             await client.say(Ping(1))
             while client.session.jobs_here < JOBS_LIMIT:
                 await asyncio.sleep(0.001)  # until all have been read

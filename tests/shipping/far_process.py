@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import IO
 
 from ppnext.shipping.calls import encode_call
+from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper, unwrap_call
 from ppnext.shipping.loading import decode_call, load_definition
 from ppnext.shipping.outcomes import (
@@ -62,7 +63,7 @@ class Far:
         """As ``call``, with all that a function may need."""
         func, args, kwargs_to_send = unwrap_call(func, args, kwargs or {})
         definition = self.shipper.ship(func, depfuncs, modules, namespace)
-        payload = encode_call(args, kwargs_to_send, PROTOCOL)
+        payload = joined(encode_call(args, kwargs_to_send, PROTOCOL))
         return self.run_payloads(definition.payload, payload)
 
     def run_payloads(self, definition: bytes, call: bytes) -> object:
@@ -99,7 +100,8 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
         call = read(requests)
         try:
             args, kwargs = decode_call(call)
-            outcome = encode_result(load_definition(definition)(*args, **kwargs), PROTOCOL)
+            result = load_definition(definition)(*args, **kwargs)
+            outcome = joined(encode_result(result, PROTOCOL))
         # Whatever a job raises is its outcome.
         except BaseException as error:
             write(replies, b"raised")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import sys
 from collections.abc import Callable
+from pickle import PickleBuffer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ppnext.errors import JobExited, RemoteError, ResultNotShippable
+from ppnext.shipping.envelope import OUT_OF_BAND, Parts, joined
 from ppnext.shipping.outcomes import (
     RemoteTraceback,
     decode_exception,
     decode_result,
     encode_exception,
     encode_result,
+    pickled_result,
 )
 
 Script = Callable[[str], SimpleNamespace]
@@ -39,7 +43,7 @@ def raise_(error: BaseException) -> None:
 
 @pytest.mark.parametrize("result", [None, 1, "a", [1, {"b": (2,)}], b"\x00" * 1000, int, len])
 def test_results(result: object) -> None:
-    assert decode_result(encode_result(result, 5)) == result
+    assert decode_result(joined(encode_result(result, 5))) == result
 
 
 def test_functions_come_home(far: Any) -> None:
@@ -64,9 +68,54 @@ def test_a_result_that_cannot_be_rebuilt() -> None:
             return int, ("x",)
 
     with pytest.raises(RemoteError, match="cannot be rebuilt here: ValueError: invalid literal"):
-        decode_result(encode_result(Odd(), 5))
-    with pytest.raises(RemoteError, match="cannot be rebuilt here"):
-        decode_result(b"no pickle")
+        decode_result(joined(encode_result(Odd(), 5)))
+    for payload in (b"no pickle", b"", b"\xf5", b"\xf5\1\0\0\1\0\0\0"):
+        with pytest.raises(RemoteError, match="cannot be rebuilt here"):
+            decode_result(payload)
+
+
+class Block:
+    """Something with a large buffer, as an array has it."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Block, (PickleBuffer(self.memory) if protocol >= 5 else bytes(self.memory),)
+
+
+def test_large_buffers_are_not_copied() -> None:
+    parts = encode_result([Block(bytearray(b"a" * OUT_OF_BAND))], 5)
+    assert isinstance(parts, Parts)
+    region = bytearray(parts.join())
+    (back,) = cast(Any, decode_result(region))
+    back.memory[-1:] = b"c"
+    assert region[-1:] == b"c"
+
+
+def test_large_buffers_beside_what_goes_by_value() -> None:
+    parts = encode_result((lambda: 5, Block(bytes(OUT_OF_BAND))), 5)
+    assert isinstance(parts, Parts)
+    function, block = cast(Any, decode_result(parts.join()))
+    assert function() == 5
+    assert bytes(block.memory) == bytes(OUT_OF_BAND)
+
+
+def test_memory_that_cannot_be_read_is_the_jobs_error() -> None:
+    gaps = Block(memoryview(bytes(4 * OUT_OF_BAND))[::2])
+    with pytest.raises(ResultNotShippable, match=r"Block, which cannot be pickled: .*contiguous"):
+        encode_result(gaps, 5)
+    del gaps
+    gc.collect()  # some interpreters crash when a buffer and its memory are in one cycle
+
+
+def test_one_pickle_whatever_it_holds() -> None:
+    assert pickle.loads(pickled_result((1, "output"), 5)) == (1, "output")
+    block, output = pickle.loads(pickled_result((Block(bytes(OUT_OF_BAND)), "output"), 5))
+    assert bytes(block.memory) == bytes(OUT_OF_BAND)
+    assert output == "output"
+    with pytest.raises(ResultNotShippable):
+        pickled_result((x for x in ()), 5)
 
 
 # Exceptions.

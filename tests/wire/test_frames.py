@@ -15,6 +15,7 @@ from ppnext.wire.frames import (
     CONTROL_LIMIT,
     HEADER,
     OPENS,
+    PASSED,
     Frame,
     FrameDecoder,
     encode_header,
@@ -35,6 +36,23 @@ def chunk(payload: bytes, stream: int = 7) -> bytes:
     return encode_header(CHUNK, 0, 0, stream, len(payload)) + payload
 
 
+def passed(kind: int = 18, control: bytes = b"c", size: int = 5) -> bytes:
+    return encode_header(kind, PASSED, len(control), 0, size) + control
+
+
+def put_together(frames: list[Frame]) -> list[Frame]:
+    """The frames with neighbouring pieces of one stream made one, for they may come in any cut."""
+    whole: list[Frame] = []
+    for frame in frames:
+        last = whole[-1] if whole else None
+        if last is not None and frame.kind == last.kind == CHUNK and frame.stream == last.stream:
+            payload = last.payload + frame.payload
+            whole[-1] = last._replace(payload=payload, size=len(payload))
+        else:
+            whole.append(frame)
+    return whole
+
+
 def frames_of(data: bytes) -> list[Frame]:
     return FrameDecoder().feed(data)
 
@@ -52,6 +70,7 @@ valid_frames = st.one_of(
     st.builds(message, kinds, controls, st.binary(max_size=50), streams),
     st.builds(opening, kinds, controls, st.integers(CHUNK_LIMIT + 1, 2**64 - 1)),
     st.builds(chunk, st.binary(min_size=1, max_size=50), streams),
+    st.builds(passed, kinds, controls, st.integers(1, 2**64 - 1)),
 )
 
 
@@ -101,8 +120,8 @@ def test_any_cutting_gives_the_same_frames(parts: list[bytes], places: list[int]
     data = b"".join(parts)
     decoder = FrameDecoder()
     pieces = [frame for piece in cut(data, places) for frame in decoder.feed(piece)]
-    assert pieces == frames_of(data)
-    assert len(pieces) == len(parts)
+    assert put_together(pieces) == put_together(frames_of(data))
+    assert len(frames_of(data)) == len(parts)
     assert decoder.is_empty
 
 
@@ -110,7 +129,60 @@ def test_any_cutting_gives_the_same_frames(parts: list[bytes], places: list[int]
 def test_byte_at_a_time_gives_the_same_frames(parts: list[bytes]) -> None:
     data = b"".join(parts)
     decoder = FrameDecoder()
-    assert [f for byte in data for f in decoder.feed(bytes([byte]))] == frames_of(data)
+    pieces = [frame for byte in data for frame in decoder.feed(bytes([byte]))]
+    assert put_together(pieces) == put_together(frames_of(data))
+
+
+@given(
+    st.lists(valid_frames, max_size=8),
+    st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), max_size=30),
+)
+def test_what_is_read_of_a_chunk_elsewhere_is_missing_here_and_nothing_else(
+    parts: list[bytes], steps: list[tuple[int, int]]
+) -> None:
+    data = b"".join(parts)
+    decoder = FrameDecoder()
+    frames: list[Frame] = []
+    at = 0
+    for fed, wanted in [*steps, (len(data), 0)]:
+        frames += decoder.feed(data[at : at + fed])
+        at = min(at + fed, len(data))
+        stream, missing = decoder.chunk
+        elsewhere = min(wanted, missing, len(data) - at)
+        if elsewhere:
+            piece = data[at : at + elsewhere]
+            frames.append(Frame(CHUNK, 0, stream, elsewhere, b"", piece))
+            decoder.filled(elsewhere)
+            at += elsewhere
+    assert put_together(frames) == put_together(frames_of(data))
+    assert decoder.is_empty
+
+
+def test_a_chunk_is_given_as_it_arrives() -> None:
+    data = chunk(b"abcdef") + message(control=b"next")
+    decoder = FrameDecoder()
+    assert decoder.feed(data[: HEADER.size]) == []
+    assert decoder.chunk == (7, 6)
+    assert not decoder.is_empty
+    assert decoder.feed(b"ab") == [Frame(CHUNK, 0, 7, 2, b"", b"ab")]
+    assert decoder.chunk == (7, 4)
+    decoder.filled(3)
+    assert decoder.chunk == (7, 1)
+    assert decoder.feed(b"") == []
+    assert decoder.feed(data[HEADER.size + 5 :]) == [
+        Frame(CHUNK, 0, 7, 1, b"", b"f"),
+        Frame(18, 0, 0, 0, b"next", b""),
+    ]
+    assert decoder.chunk[1] == 0
+    assert decoder.is_empty
+
+
+def test_a_frame_whose_payload_is_passed_along_carries_its_size_and_no_payload() -> None:
+    after = message(control=b"next")
+    assert frames_of(passed(size=2**40) + after) == [
+        Frame(18, PASSED, 0, 2**40, b"c", b""),
+        Frame(18, 0, 0, 0, b"next", b""),
+    ]
 
 
 def test_a_frame_is_given_with_its_last_byte_and_not_before() -> None:
@@ -139,7 +211,10 @@ def test_any_bytes_give_frames_or_a_protocol_error(pieces: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        pytest.param((18, 2, 0, 0, 0), "unknown flags 0x02", id="unknown flag"),
+        pytest.param((18, 3, 0, 0, 2**20), "unknown flags 0x03", id="passed and opening"),
+        pytest.param((18, 4, 0, 0, 0), "unknown flags 0x04", id="unknown flag"),
+        pytest.param((18, PASSED, 0, 0, 0), "passed for no payload", id="nothing passed"),
+        pytest.param((CHUNK, PASSED, 0, 7, 1), "nothing but payload", id="passed chunk"),
         pytest.param((18, 255, 0, 0, 0), "unknown flags 0xff", id="all flags"),
         pytest.param((CHUNK, OPENS, 0, 7, 2**20), "nothing but payload", id="opening chunk"),
         pytest.param((CHUNK, 0, 1, 7, 1), "nothing but payload", id="chunk with control part"),

@@ -15,14 +15,19 @@ from hypothesis import strategies as st
 from ppnext.errors import ProtocolError
 from ppnext.wire.frames import CONTROL_LIMIT
 from ppnext.wire.messages import (
+    BATCH_LIMIT,
     KINDS,
     Bye,
     Define,
     Died,
+    Drop,
+    Freed,
     Hello,
+    Hold,
     Message,
     Need,
     Offer,
+    Outcome,
     Ping,
     Pong,
     Result,
@@ -30,6 +35,7 @@ from ppnext.wire.messages import (
     Returned,
     Run,
     Setup,
+    Start,
     decode_control,
     encode_control,
 )
@@ -45,12 +51,15 @@ EXAMPLES: list[Message] = [
     Setup("node-7/3", ["/home/ann", ""], 5),
     Define(DIGEST),
     Need(DIGEST),
-    Run(1, 2, DIGEST, True),
+    Run(DIGEST, [Start(1, 2, 300, True), Start(BIGGEST, 1, 0)]),
     Retract([(1, 2), (BIGGEST, BIGGEST)]),
-    Result(1, 2, False, 0.25, 10, 20),
+    Result([Outcome(1, 2, 30, False, 0.25, 10, 20), Outcome(BIGGEST, 1, 0, True, 0.0)]),
     Died(1, 2, "killed by signal 9"),
     Returned([(1, 2)], []),
     Offer(2**20),
+    Freed(1, 2, True),
+    Hold(DIGEST),
+    Drop(DIGEST),
 ]
 
 
@@ -86,14 +95,34 @@ def test_fields_that_a_newer_end_added_are_ignored(message: Message) -> None:
 @pytest.mark.parametrize(
     ("message", "fields"),
     [
-        (Run(1, 2, DIGEST, False), (1, 2, DIGEST)),
-        (Result(1, 2, True, 0.5, 0, 0), (1, 2, True, 0.5)),
+        (Run(DIGEST, [Start(1, 2, 3, False)]), (DIGEST, [(1, 2, 3)])),
+        (Result([Outcome(1, 2, 3, True, 0.5, 0, 0)]), ([(1, 2, 3, True, 0.5)],)),
     ],
 )
 def test_fields_that_an_older_end_does_not_know_have_defaults(
     message: Message, fields: tuple[object, ...]
 ) -> None:
     assert decode_control(kind_of(message), pack(*fields)) == message
+
+
+def test_a_full_batch_fits_into_a_frame() -> None:
+    starts = [Start(BIGGEST, BIGGEST, BIGGEST, True)] * BATCH_LIMIT
+    outcomes = [Outcome(BIGGEST, BIGGEST, BIGGEST, True, 1e12, BIGGEST, BIGGEST)] * BATCH_LIMIT
+    for message in (Run(DIGEST, starts), Result(outcomes)):
+        control = encode_control(message)
+        assert len(control) <= CONTROL_LIMIT
+        assert decode_control(kind_of(message), control) == message
+
+
+@by_name
+def test_fields_that_a_newer_end_added_to_the_entries_of_a_batch_are_ignored(
+    message: Message,
+) -> None:
+    if not isinstance(message, Run | Result):
+        return
+    *fields, entries = msgspec.structs.astuple(message)
+    more = [(*msgspec.structs.astuple(entry), "new") for entry in entries]
+    assert decode_control(kind_of(message), pack(*fields, more)) == message
 
 
 # Malformed.
@@ -166,10 +195,17 @@ def test_an_unknown_kind(kind: int) -> None:
         pytest.param(KINDS[Retract], pack([(1, 2)] * 4097), id="too many jobs"),
         pytest.param(KINDS[Retract], pack([(1,)]), id="a job without an attempt"),
         pytest.param(KINDS[Retract], pack([(1, 2, 3)]), id="a job with too much"),
-        pytest.param(KINDS[Run], pack(1, 2, DIGEST, 1), id="a number is no truth value"),
-        pytest.param(KINDS[Result], pack(1, 2, True, math.nan), id="no duration"),
-        pytest.param(KINDS[Result], pack(1, 2, True, math.inf), id="endless duration"),
-        pytest.param(KINDS[Result], pack(1, 2, True, -0.5), id="negative duration"),
+        pytest.param(KINDS[Run], pack(DIGEST, [(1, 2, 3, 1)]), id="a number is no truth value"),
+        pytest.param(KINDS[Run], pack(DIGEST, []), id="no jobs"),
+        pytest.param(KINDS[Run], pack(DIGEST, [(1, 2)]), id="a job without a size"),
+        pytest.param(KINDS[Run], pack(DIGEST, [(1, 2, -3)]), id="less than no arguments"),
+        pytest.param(KINDS[Run], pack(DIGEST, [(1, 1, 1)] * 1025), id="too many jobs in a batch"),
+        pytest.param(KINDS[Result], pack([]), id="no results"),
+        pytest.param(KINDS[Result], pack([(1, 2, 3, True)]), id="a result without a duration"),
+        pytest.param(KINDS[Result], pack([(1, 2, 3, True, math.nan)]), id="no duration"),
+        pytest.param(KINDS[Result], pack([(1, 2, 3, True, math.inf)]), id="endless duration"),
+        pytest.param(KINDS[Result], pack([(1, 2, 3, True, -0.5)]), id="negative duration"),
+        pytest.param(KINDS[Result], pack([(1, 1, 1, True, 0.0)] * 1025), id="too many results"),
         pytest.param(KINDS[Ping], b"\x91" * CONTROL_LIMIT, id="depth bomb in a field"),
         pytest.param(KINDS[Ping], b"\x92\x01" + b"\x91" * 65000, id="depth bomb behind fields"),
         pytest.param(KINDS[Ping], b"\x92\x01" + b"\x81\x01" * 32000, id="depth bomb of maps"),
@@ -187,6 +223,8 @@ def test_malformed_control(kind: int, control: bytes) -> None:
         (KINDS[Setup], b"\x93\xa1n\xdd\xff\xff\xff\xff"),
         (KINDS[Retract], b"\x91\xdd\x00\x00\x10\x00"),
         (KINDS[Need], b"\x91\xc6\xff\xff\xff\xff"),
+        (KINDS[Run], b"\x92\xc4\x20" + DIGEST + b"\xdd\xff\xff\xff\xff"),
+        (KINDS[Result], b"\x91\xdd\x00\x00\x04\x00"),
         (KINDS[Bye], b"\x91\xdb\xff\xff\xff\xff"),
         (KINDS[Returned], b"\xdd\xff\xff\xff\xff"),
     ],

@@ -12,12 +12,26 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
+from ppnext.runtime.passing import receive
 from ppnext.runtime.processes import WorkerProcess, start_worker, worker_environment
+from ppnext.runtime.sharing import Sharing
 from ppnext.shipping.calls import encode_call
+from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import Definition, FunctionShipper, unwrap_call
 from ppnext.shipping.outcomes import decode_exception, decode_result
 from ppnext.wire.connection import Connection, Received
-from ppnext.wire.messages import Define, Hello, Message, Result, Retract, Run, Setup
+from ppnext.wire.messages import (
+    Define,
+    Hello,
+    Message,
+    Result,
+    Retract,
+    Run,
+    Setup,
+    Start,
+)
+from ppnext.wire.messages import Outcome as Ending
+from ppnext.wire.payloads import split, view_of
 
 __all__ = ["is_gone", "start", "worker"]
 
@@ -29,7 +43,8 @@ class Ended(Exception):
 
 
 class Outcome(NamedTuple):
-    result: Result
+    result: Ending
+    """What the worker says of it."""
     text: bytes
     value: Any
     """What the job returned, or the exception that it raised."""
@@ -41,12 +56,12 @@ class Channel:
     def __init__(self, stream: socket.socket) -> None:
         stream.settimeout(TIMEOUT)
         self._stream = stream
-        self._connection = Connection(monotonic())
+        self._connection = Connection(monotonic(), adopt=Sharing().adopt)
         self._received: list[Received] = []
 
     def send(self, message: Message, payload: bytes = b"") -> None:
-        self._connection.send(message, payload)
-        while buffers := self._connection.data_to_send(0.0):
+        self._connection.send(message, (payload,) if payload else ())
+        while buffers := self._connection.data_to_send(0.0).buffers:
             self._stream.sendall(b"".join(buffers))
 
     def receive(self) -> Received:
@@ -57,13 +72,14 @@ class Channel:
         """
         while not self._received:
             try:
-                data = self._stream.recv(1 << 16)
+                data, descriptors = receive(self._stream, 1 << 16)
             except ConnectionResetError:
-                data = b""
+                data, descriptors = b"", ()
             if not data:
                 raise Ended
-            self._received += self._connection.receive_data(data, monotonic())
-        return self._received.pop(0)
+            self._received += self._connection.receive_data(data, monotonic(), descriptors)
+        message, payload = self._received.pop(0)
+        return Received(message, bytes(view_of(payload)))
 
 
 class Driver:
@@ -79,6 +95,7 @@ class Driver:
         self._shipper = FunctionShipper()
         self._defined: set[bytes] = set()
         self._job = 0
+        self._finished: list[Outcome] = []
         self.jobs.send(Setup("here", path, 5))
         hello = self.jobs.receive().message
         assert isinstance(hello, Hello)
@@ -93,22 +110,45 @@ class Driver:
         return definition
 
     def start(
-        self, func: Callable[..., object], *args: object, modules: tuple[str, ...] = ()
+        self,
+        func: Callable[..., object],
+        *args: object,
+        modules: tuple[str, ...] = (),
+        once: bool = False,
     ) -> int:
         """Send a job; return its number."""
         func, args, kwargs = unwrap_call(func, args, {})
         digest = self.define(func, modules).digest
         self._job += 1
-        self.jobs.send(Run(self._job, 1, digest), encode_call(args, kwargs, 5))
+        self.run_call(digest, self._job, joined(encode_call(args, kwargs, 5)), once)
         return self._job
+
+    def start_all(self, func: Callable[..., object], arguments: list[tuple[object, ...]]) -> None:
+        """Send jobs in one message."""
+        digest = self.define(func).digest
+        calls = [joined(encode_call(args, {}, 5)) for args in arguments]
+        starts = [Start(self._job + 1 + n, 1, len(call)) for n, call in enumerate(calls)]
+        self._job += len(calls)
+        self.jobs.send(Run(digest, starts), b"".join(calls))
+
+    def run_call(self, digest: bytes, job: int, call: bytes, once: bool = False) -> None:
+        """Send a job as it goes over the wire."""
+        self.jobs.send(Run(digest, [Start(job, 1, len(call), once)]), call)
 
     def finish(self) -> Outcome:
         """Wait for the next result."""
-        message, payload = self.jobs.receive()
-        assert isinstance(message, Result), message
-        text, outcome = payload[: message.output], payload[message.output :]
-        value = decode_exception(outcome) if message.raised else decode_result(outcome)
-        return Outcome(message, text, value)
+        if not self._finished:
+            message, payload = self.jobs.receive()
+            assert isinstance(message, Result), message
+            parts = split(payload, [ending.size for ending in message.outcomes])
+            self._finished += map(self._outcome, message.outcomes, parts)
+        return self._finished.pop(0)
+
+    def _outcome(self, ending: Ending, payload: bytes) -> Outcome:
+        size = ending.size - ending.output
+        outcome, text = payload[:size], payload[size:]
+        value = decode_exception(outcome) if ending.raised else decode_result(outcome)
+        return Outcome(ending, text, value)
 
     def run(
         self, func: Callable[..., object], *args: object, modules: tuple[str, ...] = ()

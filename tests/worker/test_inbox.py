@@ -13,12 +13,32 @@ from typing import Any
 
 import pytest
 
+from ppnext.runtime.sharing import Sharing
 from ppnext.wire.connection import Connection, Received
-from ppnext.wire.messages import Define, Message, Need, Retract, Returned, Run
-from ppnext.worker.inbox import Inbox
+from ppnext.wire.messages import (
+    Define,
+    Message,
+    Need,
+    Outcome,
+    Result,
+    Retract,
+    Returned,
+    Run,
+    Start,
+)
+from ppnext.wire.payloads import view_of
+from ppnext.worker.inbox import Inbox, Task
 
 DIGEST = b"d" * 32
 OTHER = b"o" * 32
+
+
+def run(*jobs: int, digest: bytes = DIGEST, size: int = 0) -> Run:
+    return Run(digest, [Start(job, 1, size) for job in jobs])
+
+
+def task(job: int, arguments: bytes = b"", digest: bytes = DIGEST) -> Task:
+    return Task(digest, job, 1, False, arguments)
 
 
 class Parent:
@@ -28,16 +48,16 @@ class Parent:
         self.jobs, jobs = socket.socketpair()
         self.control, control = socket.socketpair()
         self.ended = threading.Event()
-        self.inbox = Inbox(jobs, control, self.ended.set)
+        self.inbox = Inbox(jobs, control, self.ended.set, Sharing())
         self._sockets = (self.jobs, self.control, jobs, control)
         self._out = {id(s): Connection(monotonic()) for s in (self.jobs, self.control)}
-        for one in self._sockets:
+        for one in (self.jobs, self.control):
             one.settimeout(20)
 
     def send(self, channel: socket.socket, message: Message, payload: bytes = b"") -> None:
         connection = self._out[id(channel)]
-        connection.send(message, payload)
-        while buffers := connection.data_to_send(0.0):
+        connection.send(message, (payload,) if payload else ())
+        while buffers := connection.data_to_send(0.0).buffers:
             channel.sendall(b"".join(buffers))
 
     def receive(self, channel: socket.socket) -> Received:
@@ -47,7 +67,7 @@ class Parent:
                 return received[0]
 
     def close(self) -> None:
-        for one in self._sockets:
+        for one in (*self._sockets, self.inbox._wake, self.inbox._woken):
             one.close()
 
 
@@ -71,26 +91,41 @@ def watched(parent: Parent) -> Iterator[Parent]:
 
 
 def test_messages_come_in_order(parent: Parent) -> None:
-    sent = [(Define(DIGEST), b"function"), (Run(1, 1, DIGEST), b"call"), (Run(2, 1, DIGEST), b"")]
+    sent = [
+        (Define(DIGEST), b"function"),
+        (run(1, size=4), b"call"),
+        (run(2, 3, size=2), b"2233"),
+        (Define(OTHER), b"another"),
+        (run(4), b""),
+    ]
     for message, payload in sent:
         parent.send(parent.jobs, message, payload)
-    assert [parent.inbox.next() for _ in sent] == [Received(*item) for item in sent]
+    assert [parent.inbox.next() for _ in range(6)] == [
+        Received(Define(DIGEST), b"function"),
+        task(1, b"call"),
+        task(2, b"22"),
+        task(3, b"33"),
+        Received(Define(OTHER), b"another"),
+        task(4),
+    ]
 
 
 def test_a_large_payload_is_waited_for(parent: Parent) -> None:
     payload = bytes(1 << 21)
     sender = threading.Thread(
-        target=parent.send, args=(parent.jobs, Run(1, 1, DIGEST), payload), daemon=True
+        target=parent.send, args=(parent.jobs, run(1, size=len(payload)), payload), daemon=True
     )
     sender.start()
-    assert parent.inbox.next() == Received(Run(1, 1, DIGEST), payload)
+    received = parent.inbox.next()
+    assert isinstance(received, Task)
+    assert (received.job, bytes(view_of(received.arguments))) == (1, payload)
     sender.join()
 
 
 def test_the_end_comes_after_what_was_sent(parent: Parent) -> None:
-    parent.send(parent.jobs, Run(1, 1, DIGEST))
+    parent.send(parent.jobs, run(1))
     parent.jobs.close()
-    assert parent.inbox.next() == Received(Run(1, 1, DIGEST), b"")
+    assert parent.inbox.next() == task(1)
     assert parent.inbox.next() is None
     assert parent.inbox.wait_for_definition(DIGEST) is None
 
@@ -115,29 +150,28 @@ def test_messages_of_the_worker(parent: Parent) -> None:
 
 
 def test_a_definition_overtakes_what_was_sent_before_it(parent: Parent) -> None:
-    for message in (Run(1, 1, OTHER), Define(OTHER), Run(2, 1, OTHER)):
+    for message in (run(1, digest=OTHER, size=1), Define(OTHER), run(2, digest=OTHER, size=1)):
         parent.send(parent.jobs, message, b"x")
     parent.send(parent.jobs, Define(DIGEST), b"function")
-    assert parent.inbox.wait_for_definition(DIGEST) == b"function"
-    kinds = [type(parent.inbox.next().message) for _ in range(3)]  # type: ignore[union-attr]
-    assert kinds == [Run, Define, Run]
+    assert parent.inbox.wait_for_definition(DIGEST) == Received(Define(DIGEST), b"function")
+    assert [type(parent.inbox.next()) for _ in range(3)] == [Task, Received, Task]
 
 
 def test_jobs_that_were_not_started_are_given_back(watched: Parent) -> None:
     for job in range(1, 5):
-        watched.send(watched.jobs, Run(job, 1, DIGEST))
+        watched.send(watched.jobs, run(job))
     first = watched.inbox.next()
     assert first is not None
     watched.send(watched.control, Retract([(1, 1), (3, 1), (4, 1), (9, 1), (2, 7)]))
     assert watched.receive(watched.control).message == Returned(
         [(3, 1), (4, 1)], [(1, 1), (2, 7), (9, 1)]
     )
-    assert watched.inbox.next() == Received(Run(2, 1, DIGEST), b"")
+    assert watched.inbox.next() == task(2)
 
 
 def test_functions_stay_when_their_jobs_go(watched: Parent) -> None:
     watched.send(watched.jobs, Define(DIGEST), b"function")
-    watched.send(watched.jobs, Run(1, 1, DIGEST))
+    watched.send(watched.jobs, run(1))
     watched.send(watched.control, Retract([(1, 1)]))
     assert watched.receive(watched.control).message == Returned([(1, 1)], [])
     assert watched.inbox.next() == Received(Define(DIGEST), b"function")
@@ -149,14 +183,14 @@ def test_nothing_is_lost_however_jobs_are_asked_back(watched: Parent) -> None:
 
     def take() -> None:
         while (received := watched.inbox.next()) is not None:
-            assert isinstance(received.message, Run)
-            started.append(received.message.job)
+            assert isinstance(received, Task)
+            started.append(received.job)
 
     taker = threading.Thread(target=take)
     taker.start()
     back: list[int] = []
     for job in range(count):
-        watched.send(watched.jobs, Run(job, 1, DIGEST), b"x" * 100)
+        watched.send(watched.jobs, run(job, size=100), b"x" * 100)
         if job % 3 == 2:
             watched.send(watched.control, Retract([(job - 1, 1), (job, 1)]))
             answer = watched.receive(watched.control).message
@@ -174,15 +208,15 @@ def test_a_job_that_the_watching_thread_has_read_is_started(watched: Parent) -> 
 
     def take() -> None:
         while (received := watched.inbox.next()) is not None:
-            assert isinstance(received.message, Run)
-            started.put(received.message.job)
+            assert isinstance(received, Task)
+            started.put(received.job)
 
     taker = threading.Thread(target=take)
     taker.start()
     try:
         for job in range(3000):
             watched.send(watched.control, Retract([(9999, 1)]))
-            watched.send(watched.jobs, Run(job, 1, DIGEST))
+            watched.send(watched.jobs, run(job))
             assert watched.receive(watched.control).message == Returned([], [(9999, 1)])
             assert started.get(timeout=5) == job
     finally:
@@ -213,6 +247,86 @@ def test_the_tick_comes_again_and_again(parent: Parent) -> None:
     assert parent.ended.is_set()
 
 
+# What goes back.
+
+
+def report(parent: Parent, job: int, now: float = 0.0, urgent: bool = False) -> None:
+    parent.inbox.reports.add(Outcome(job, 1, 1, False, 0.0), b"x", now, urgent)
+
+
+def reported(parent: Parent) -> list[int]:
+    message = parent.receive(parent.jobs).message
+    assert isinstance(message, Result)
+    return [outcome.job for outcome in message.outcomes]
+
+
+def test_results_leave_before_anybody_waits_for_the_next_job(parent: Parent) -> None:
+    for job in (1, 2):
+        parent.send(parent.jobs, run(job))
+    assert parent.inbox.next() == task(1)
+    report(parent, 1)
+    assert parent.inbox.next() == task(2)
+    report(parent, 2)
+    parent.jobs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        parent.jobs.recv(1)
+    parent.jobs.settimeout(20)
+    taking = threading.Thread(target=parent.inbox.next)
+    taking.start()
+    assert reported(parent) == [1, 2]
+    parent.send(parent.jobs, run(3))
+    taking.join(20)
+    assert not taking.is_alive()
+
+
+def test_results_leave_before_what_is_said_after_them(parent: Parent) -> None:
+    report(parent, 1)
+    parent.inbox.send(Need(DIGEST))
+    data = parent.jobs.recv(1 << 16)
+    arrived = Connection(0.0).receive_data(data, 0.0)
+    assert [type(it.message) for it in arrived] == [Result, Need]
+
+
+def test_results_leave_before_a_function_is_waited_for(parent: Parent) -> None:
+    report(parent, 1)
+    waiting = threading.Thread(target=parent.inbox.wait_for_definition, args=(DIGEST,))
+    waiting.start()
+    assert reported(parent) == [1]
+    parent.send(parent.jobs, Define(DIGEST), b"function")
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
+def test_the_watching_thread_sends_what_a_long_job_would_keep(watched: Parent) -> None:
+    for job in range(1, 4):
+        report(watched, job, monotonic())
+        assert reported(watched) == [job]
+
+
+def test_two_threads_that_send_do_not_mix_what_they_say(watched: Parent) -> None:
+    """The watching thread sends old results, the other one more results and other messages."""
+    rounds, large = 300, b"x" * 300_000
+
+    def work() -> None:
+        for job in range(rounds):
+            watched.inbox.reports.add(
+                Outcome(job, 1, len(large), False, 0.0), large, monotonic(), False
+            )
+            watched.inbox.send(Need(DIGEST))
+
+    working = threading.Thread(target=work)
+    working.start()
+    connection = Connection(0.0)
+    seen: list[Message] = []
+    while len(seen) < 2 * rounds:
+        data = watched.jobs.recv(1 << 16)
+        assert data
+        seen += [received.message for received in connection.receive_data(data, 0.0)]
+    working.join(20)
+    jobs = [it.outcomes[0].job for it in seen if isinstance(it, Result)]
+    assert jobs == list(range(rounds))
+
+
 # In a worker process.
 
 
@@ -241,7 +355,7 @@ def test_a_running_job_stays_and_those_behind_it_come_back(worker: Any, tmp_path
 
 
 def test_jobs_are_given_back_while_a_function_is_awaited(worker: Any) -> None:
-    worker.jobs.send(Run(50, 1, DIGEST), b"")
+    worker.run_call(DIGEST, 50, b"")
     assert isinstance(worker.jobs.receive().message, Need)
     behind = worker.start(lambda: 1)
     assert worker.retract(50, behind) == Returned([(behind, 1)], [(50, 1)])

@@ -21,9 +21,10 @@ import json, os, sys
 from time import monotonic
 from ppnext.runtime.processes import start_worker, worker_environment
 from ppnext.shipping.calls import encode_call
+from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.wire.connection import Connection
-from ppnext.wire.messages import Define, Run, Setup
+from ppnext.wire.messages import Define, Run, Setup, Start
 
 def idle(pipe):
     pass
@@ -62,14 +63,15 @@ connection = Connection(monotonic())
 definition = FunctionShipper().ship(job)
 path = f"/proc/{os.getpid()}/fd/{writing}"
 connection.send(Setup("here", sys.path, 5))
-connection.send(Define(definition.digest), definition.payload)
+connection.send(Define(definition.digest), (definition.payload,))
 def open_and_call(job, path):
     import os
     job(os.open(path, os.O_WRONLY))
 outer = FunctionShipper().ship(open_and_call)
-connection.send(Define(outer.digest), outer.payload)
-connection.send(Run(1, 1, outer.digest), encode_call((job, path), {}, 5))
-while buffers := connection.data_to_send(0.0):
+connection.send(Define(outer.digest), (outer.payload,))
+call = joined(encode_call((job, path), {}, 5))
+connection.send(Run(outer.digest, [Start(1, 1, len(call))]), (call,))
+while buffers := connection.data_to_send(0.0).buffers:
     worker.jobs.sendall(b"".join(buffers))
 if job is idle:
     while not any(type(m).__name__ == "Result"

@@ -17,9 +17,10 @@ import pytest
 
 from ppnext.errors import JobExited, RemoteError, ResultNotShippable
 from ppnext.shipping.calls import encode_call
+from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.version import VERSION
-from ppnext.wire.messages import PROTOCOL, Define, Need, Result, Run
+from ppnext.wire.messages import PROTOCOL, Define, Need, Outcome
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -68,8 +69,12 @@ def test_it_has_no_descriptors_but_its_own(worker: Any) -> None:
     assert links[1] == links[2]
     assert "(deleted)" in links[1]
     kinds = sorted(link.partition(":")[0] for number, link in links.items() if number > 2)
-    # Jobs and control, the lifeline, the captured output.
-    assert kinds == sorted(["socket", "socket", "pipe", links[1]])
+    # Jobs and control, the pair that wakes the watching thread, the lifeline, the captured output,
+    # the note of the job that runs.
+    assert kinds[-5:] == ["pipe", "socket", "socket", "socket", "socket"]
+    files = kinds[:-5]
+    assert len(files) == 2
+    assert links[1] in files
 
 
 def test_children_of_jobs_get_none_of_them(worker: Any) -> None:
@@ -185,13 +190,81 @@ def test_deep_results_are_an_error_or_a_result(worker: Any) -> None:
     assert worker.value(lambda: 1) == 1
 
 
+# Many at a time.
+
+
+def test_jobs_of_one_message_run_in_their_order(worker: Any) -> None:
+    worker.start_all(lambda x: x * x, [(n,) for n in range(500)])
+    outcomes = [worker.finish() for _ in range(500)]
+    assert [outcome.result.job for outcome in outcomes] == list(range(1, 501))
+    assert [outcome.value for outcome in outcomes] == [n * n for n in range(500)]
+
+
+def test_large_results_among_small_ones_keep_their_order(worker: Any) -> None:
+    sizes = [1, 300_000, 5, 70_000, 250_000, 2, 1_000_000, 3]
+    worker.start_all(lambda size: bytes(size), [(size,) for size in sizes])
+    assert [len(worker.finish().value) for _ in sizes] == sizes
+
+
+def test_output_stays_with_its_job(worker: Any) -> None:
+    worker.start_all(lambda n: print(f"job {n}" * (n % 3)), [(n,) for n in range(60)])
+    for n in range(60):
+        text = worker.finish().text.decode()
+        assert text == (f"job {n}" * (n % 3)) + "\n"
+
+
+def test_results_do_not_wait_for_a_long_job(worker: Any, tmp_path: Any) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    for n in range(3):
+        worker.start(lambda n: n, n)
+    worker.start(lambda gate: gate.read_text(), gate)
+    assert [worker.finish().value for _ in range(3)] == [0, 1, 2]
+    gate.write_text("open")
+    assert worker.finish().value == "open"
+
+
+def test_results_are_there_before_a_function_is_asked_for(worker: Any) -> None:
+    # In one write, so that the worker has it all.
+    for n in range(20):
+        worker.start(lambda n: n, n)
+    worker.run_call(b"\1" * 32, 99, b"")
+    assert [worker.finish().value for _ in range(20)] == list(range(20))
+    assert worker.jobs.receive().message == Need(b"\1" * 32)
+
+
+def test_what_may_run_only_once_is_reported_before_the_next_job_starts(worker: Any) -> None:
+    worker.start(lambda: "held back, perhaps")
+    worker.start(lambda: "once", once=True)
+    worker.start(lambda: os._exit(3))
+    assert worker.finish().value == "held back, perhaps"
+    assert worker.finish().value == "once"
+    with pytest.raises(worker.Ended):
+        worker.finish()
+
+
+def test_the_job_that_ended_the_worker_is_known_although_results_are_missing(worker: Any) -> None:
+    worker.start_all(lambda n: n if n != 30 else os._exit(3), [(n,) for n in range(50)])
+    got = []
+
+    def take_all() -> None:
+        while True:
+            got.append(worker.finish().value)
+
+    with pytest.raises(worker.Ended):
+        take_all()
+    assert got == list(range(len(got)))
+    assert len(got) <= 30
+    assert worker.process.last_started() == 31
+
+
 # Functions.
 
 
 def test_a_function_that_it_does_not_have_is_asked_for(worker: Any) -> None:
     definition = FunctionShipper().ship(lambda x: x + 1)
     call = worker.jobs
-    call.send(Run(1, 1, definition.digest), encode_call((1,), {}, 5))
+    worker.run_call(definition.digest, 1, joined(encode_call((1,), {}, 5)))
     assert call.receive().message == Need(definition.digest)
     # The jobs behind it wait, also when their function is here.
     other = worker.start(lambda: "later")
@@ -202,7 +275,7 @@ def test_a_function_that_it_does_not_have_is_asked_for(worker: Any) -> None:
 
 
 def test_it_ends_when_the_parent_goes_while_a_function_is_awaited(worker: Any) -> None:
-    worker.jobs.send(Run(1, 1, b"\0" * 32), b"")
+    worker.run_call(b"\0" * 32, 1, b"")
     assert isinstance(worker.jobs.receive().message, Need)
     worker.process.jobs.shutdown(1)
     with pytest.raises(worker.Ended):
@@ -213,7 +286,7 @@ def test_a_definition_that_cannot_be_loaded_fails_its_jobs_only(worker: Any) -> 
     bad = b"\1" * 32
     worker.jobs.send(Define(bad), b"not a pickle")
     for job in (1, 2):
-        worker.jobs.send(Run(job, 1, bad), encode_call((), {}, 5))
+        worker.run_call(bad, job, joined(encode_call((), {}, 5)))
         outcome = worker.finish()
         assert outcome.result.raised
         assert outcome.result.job == job
@@ -345,7 +418,8 @@ def test_it_ends_when_a_channel_is_closed(channel: str, worker: Any) -> None:
 
 def test_a_result_says_no_output_where_there_was_none(worker: Any) -> None:
     outcome = worker.run(lambda: 1)
-    assert outcome.result == Result(1, 1, False, outcome.result.seconds, 0, 0)
+    size = outcome.result.size
+    assert outcome.result == Outcome(1, 1, size, False, outcome.result.seconds, 0, 0)
 
 
 def test_a_function_of_another_python_says_so(worker: Any) -> None:
@@ -354,7 +428,7 @@ def test_a_function_of_another_python_says_so(worker: Any) -> None:
     payload = FunctionShipper().ship(lambda: 1).payload.replace(here, other, 1)
     digest = b"another python's function"[:32].ljust(32)
     worker.jobs.send(Define(digest), payload)
-    worker.jobs.send(Run(1, 1, digest), encode_call((), {}, 5))
+    worker.run_call(digest, 1, joined(encode_call((), {}, 5)))
     error = worker.finish().value
     assert type(error) is RemoteError
     assert f"made by Python {other.decode()} cannot run on this node's" in str(error)

@@ -1,0 +1,118 @@
+"""Assembly: what stands behind one ``Server``, put together.
+
+An event loop in a thread of its own; a client with an engine on it; worker processes of this
+machine, and ppservers if there are to be any.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ppnext.client import Client
+from ppnext.nodes.local import WorkerPool
+from ppnext.runtime.loop import LoopThread
+from ppnext.runtime.processes import WorkerProcess
+from ppnext.sched.policy import Policy
+from ppnext.submitter import Submitter
+from ppnext.version import VERSION
+
+if TYPE_CHECKING:
+    from ppnext.network import Network
+    from ppnext.wire.keys import Key
+
+__all__ = ["Assembly"]
+
+
+class Assembly:
+    """The parts of a job server that are at work.
+
+    Args:
+        ncpus: local worker processes.
+        started: those of them that have been started already.
+        environment: for workers; see ``worker_environment``.
+        proto: the pickle protocol.
+        restart: start every job in a new worker process.
+        backlog: most unfinished jobs before ``submit`` waits.
+
+    Attributes:
+        thread: the event loop.
+        client: the jobs that are out.
+        pool: the worker processes.
+        submitter: makes jobs of calls.
+    """
+
+    def __init__(
+        self,
+        ncpus: int,
+        started: list[WorkerProcess],
+        environment: Mapping[str, str],
+        proto: int,
+        restart: bool,
+        backlog: int | None,
+    ) -> None:
+        self.thread = LoopThread("ppnext-engine")
+        # A worker that ends after each job must not hold others that would have to be taken back.
+        policy = Policy(prefetch_limit=0) if restart else Policy()
+        self.client = Client(self.thread, policy, backlog)
+        engine = self.client.engine
+        self.pool = WorkerPool(
+            self.thread.turn,
+            engine,
+            engine.new_node,
+            "local",
+            list(sys.path),
+            proto,
+            environment,
+            restart,
+            started,
+        )
+        self.client.sharing = self.pool.sharing
+        self.submitter = Submitter(self.client, self.pool.sharing, proto)
+        self.thread.post(self.pool.resize, ncpus)
+
+    def use_network(self, network: Network, key: Key, silence: float) -> None:
+        """Look for ppservers and use them from now on.
+
+        Args:
+            network: which.
+            key: proves to them that this client may.
+            silence: seconds after which a silent one is given up.
+        """
+        self.thread.post(self._start_network, network, key, silence)
+
+    def _start_network(self, network: Network, key: Key, silence: float) -> None:
+        # Loaded here so that a program without ppservers does not pay for the network.
+        from ppnext.nodes.remote import RemoteNodes
+        from ppnext.wire.connection import Heartbeat
+        from ppnext.wire.messages import PROTOCOL, Hello
+
+        name = socket.gethostname()[:200]
+        python = "{}.{}.{}".format(*sys.version_info)
+        engine = self.client.engine
+        remote = RemoteNodes(
+            self.thread.turn,
+            engine,
+            engine.new_node,
+            key,
+            secrets.token_bytes(16),
+            Hello(PROTOCOL, VERSION, python, name, os.getpid(), 0),
+            network.servers,
+            network.wildcards,
+            network.interfaces,
+            Heartbeat(interval=min(5.0, silence / 4), dead=silence),
+            self.pool.sharing.allocate,
+        )
+        self.client.troubles = remote.troubles
+        self.thread.spawn(remote.run())
+
+    def close(self) -> None:
+        """End all workers and connections, and all jobs that have not ended."""
+        self.client.destroy()
+        self.thread.post(self.pool.close)
+        self.thread.stop()
+        self.client.callbacks.stop()

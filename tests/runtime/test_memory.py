@@ -1,0 +1,59 @@
+"""How much memory a process may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ppnext.runtime.memory import usable_memory
+
+PHYSICAL = 1 << 34
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "groups", "limit"),
+    [
+        pytest.param({}, "", PHYSICAL, id="no cgroups"),
+        pytest.param({"memory.max": "max\n"}, "0::/\n", PHYSICAL, id="unlimited"),
+        pytest.param({"memory.max": "1000\n"}, "0::/\n", 1000, id="at the mount"),
+        pytest.param({"a/b/memory.max": "500"}, "0::/a/b", 500, id="own group"),
+        pytest.param(
+            {"a/b/memory.max": "500", "a/memory.max": "400"}, "0::/a/b", 400, id="of a parent"
+        ),
+        pytest.param({"memory.max": "300"}, "0::/host/only", 300, id="path not mounted"),
+        pytest.param({"x/memory.max": "200"}, "0::/../x", 200, id="outside the namespace"),
+        pytest.param(
+            {"memory.max": "99999999999999999"}, "0::/", PHYSICAL, id="more than there is"
+        ),
+        pytest.param({"memory.max": "what is this"}, "0::/", PHYSICAL, id="unknown format"),
+        pytest.param({"memory.max": "-1"}, "0::/", PHYSICAL, id="negative"),
+        pytest.param(
+            {"memory/m/memory.limit_in_bytes": "700"},
+            "4:cpu:/c\n3:memory:/m\n0::/\n",
+            700,
+            id="version 1",
+        ),
+    ],
+)
+def test_limits(tmp_path: Path, files: dict[str, str], groups: str, limit: int) -> None:
+    own = tmp_path / "own"
+    own.write_text(groups)
+    assert usable_memory(PHYSICAL, write(tmp_path / "root", files), own) == limit
+
+
+def test_of_this_machine() -> None:
+    assert usable_memory() > 1 << 20
+
+
+def test_where_nothing_says() -> None:
+    nowhere = Path("/no/such/place")
+    assert usable_memory(PHYSICAL, nowhere, nowhere) == PHYSICAL
