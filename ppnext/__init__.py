@@ -2,23 +2,34 @@
 
 The map of the house::
 
-    jobserver   Server: what users call
-    futures     Executor: the interface of concurrent.futures
-    template    a function with its settings, to be given arguments only
-    mapper      starts maps
-    mapping     one function over many arguments
-    chunking    PURE: how many calls make one job
-    job         Job: a Future that can be called
-    client      the jobs that are out, and what becomes of them
-    engine      the loop's owner of a scheduler: events in, actions carried out
-    sched/      PURE: which job runs where
-    wire/       PURE: what processes say to each other
-    nodes/      worker processes here, daemons elsewhere
-    runtime/    sockets, processes, TLS, discovery, key files
-    shipping/   functions, arguments and results as bytes
-    worker/     what runs inside a worker process
-    server/     the ppserver daemon
-    errors      one error tree
+    jobserver    Server: what users call
+    futures      Executor: the interface of concurrent.futures
+    template     a function with its settings, to be given arguments only
+    assembly     what stands behind one Server, put together
+    submitter    makes jobs of calls
+    network      which ppservers to work with, and the key for them
+    mapper       starts maps
+    mapping      one function over many arguments
+    chunking     PURE: how many calls make one job
+    client       the jobs that are out, and what becomes of them
+    groups       how many jobs of each group have not ended
+    broadcasting objects that nodes hold, and their names
+    callbacks    the thread in which users' callbacks run
+    job          Job: a Future that can be called
+    arguments    what can be wrong with a call of submit
+    settings     what can be wrong with what a Server is told
+    stats        what each node has done
+    engine       the loop's owner of a scheduler: events in, actions carried out
+    nodes/       worker processes here, daemons elsewhere
+    worker/      what runs inside a worker process
+    server/      the ppserver daemon
+    runtime/     loop, sockets, processes, shared memory, TLS, discovery, key files
+    sched/       PURE: which job runs where
+    wire/        PURE: what processes say to each other
+    shipping/    functions, arguments and results as bytes
+    errors       one error tree
+    cancelled    the one error that loads concurrent.futures
+    version      the version, for everything that names it
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ machine, and ppservers if there are to be any.
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
 from collections.abc import Mapping
@@ -99,7 +98,7 @@ class Assembly:
             engine,
             engine.new_node,
             key,
-            secrets.token_bytes(16),
+            os.urandom(16),
             Hello(PROTOCOL, VERSION, python, name, os.getpid(), 0),
             network.servers,
             network.wildcards,

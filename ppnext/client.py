@@ -92,8 +92,11 @@ class Client:
         """Where users' callbacks run."""
         return self._callbacks
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, eager: bool = False) -> None:
         """Hand a job over, in the caller's thread if a worker is free and the loop sleeps.
+
+        Args:
+            eager: do so also if no worker is free: jobs like this one are few and long.
 
         Raises:
             DestroyedServerError: it is too late, also if that happened while there was no room.
@@ -109,7 +112,8 @@ class Client:
         if self._destroyed:
             self._fail_inbox()
         elif not self._is_posted:
-            if self.engine.unfinished < self._slots and self._thread.visit(self._take_inbox):
+            is_idle = eager or self.engine.unfinished < self._slots
+            if is_idle and self._thread.visit(self._take_inbox):
                 return
             self._is_posted = True
             self._thread.post(self._take_inbox)

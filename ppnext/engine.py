@@ -247,9 +247,9 @@ class Engine:
 
     def on_lost(self, link: Link, cause: str, running: int | None) -> None:
         if self.links.pop(link.node, None) is not None:
-            for _ in range(self._scheduler.lost_with(link.node)):
-                self._audience.job_lost(link)
             job = None if running is None else JobId(running)
+            for _ in range(self._scheduler.lost_with(link.node, job)):
+                self._audience.job_lost(link)
             self._scheduler.on_node_lost(link.node, cause, job)
             self._audience.node_gone(link, cause)
             self._act()

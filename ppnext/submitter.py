@@ -104,7 +104,7 @@ class Submitter:
                 take_used(),
             )
             Future.add_done_callback(job, ended)  # not in the callback thread
-            self._client.submit(job)
+            self._client.submit(job, eager=True)
             return job
 
         return self._mapper.start(submit, slots, func, iterables, chunksize, ordered, keep_going)

@@ -22,18 +22,23 @@ import msgspec.inspect
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ppnext.runtime import candidates
+from ppnext.runtime import candidates, sharing
+from ppnext.runtime.segments import Segments
 from ppnext.sched.model import TRANSITIONS, Status
 from ppnext.sched.policy import Policy
 from ppnext.server import session
 from ppnext.server.config import Config
+from ppnext.shipping.envelope import OUT_OF_BAND
 from ppnext.wire import connection, frames, handshake, messages, outbox
 from ppnext.wire.admission import AdmissionLimits
+from ppnext.worker import inbox, reports
 
 __all__ = ["TABLES", "main"]
 
 _WIDTH = 46
 """Columns of an arrow in a picture."""
+
+_PARTS = {2: "half", 4: "quarter", 8: "eighth"}
 
 
 def list_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -237,6 +242,56 @@ def dial_limits() -> str:
     return list_table(("what", "limit"), rows)
 
 
+# Memory and workers.
+
+
+def memory_limits() -> str:
+    """From which sizes on memory is shared, and how much of it."""
+    # Of the numbers here and in the next table some have no public name: nobody else asks.
+    default = {name: it.default for name, it in inspect.signature(Segments).parameters.items()}
+    rows = [
+        ("buffers that are left beside a pickle", f"from {bytes_of(OUT_OF_BAND)} on"),
+        ("payloads that are passed as memory", f"from {bytes_of(sharing.WORTH_SHARING)} on"),
+        (
+            "segments that a process has written",
+            f"a {_PARTS[sharing._PART_OF_MEMORY]} of the memory that it may use (its control group "
+            f"counts), and {default['most']} of them",
+        ),
+        (
+            "those of them that are idle",
+            f"{bytes_of(default['most_idle'])}, and none for longer than "
+            f"{default['patience']:g} seconds",
+        ),
+        (
+            "mappings in use",
+            f"{default['most_mappings']}; beyond, payloads are copied instead",
+        ),
+        (
+            "results that a worker has lent to its parent",
+            f"{inbox._MOST_LENT}; of more, the oldest are given up",
+        ),
+    ]
+    return list_table(("what", "limit"), rows)
+
+
+def report_limits() -> str:
+    """For how long results are held back."""
+    rows = [
+        ("age of the oldest", f"{reports.HELD_FOR * 1000:g} ms"),
+        ("results", str(reports._MOST)),
+        ("bytes of them all", bytes_of(reports._MOST_BYTES)),
+    ]
+    return list_table(("what is held back", "at most"), rows)
+
+
+def bytes_of(size: int) -> str:
+    """Return a size as people write it."""
+    unit, name = (1 << 20, "MiB") if size >= 1 << 20 else (1 << 10, "KiB")
+    if size % unit:
+        raise ValueError(f"no words for {size}")
+    return f"{size // unit} {name}"
+
+
 # The scheduler.
 
 
@@ -270,9 +325,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "config": lambda: settings_table(Config),
     "dial-limits": dial_limits,
     "frame-header": frame_header,
+    "memory-limits": memory_limits,
     "message-fields": message_fields,
     "message-order": message_order,
     "message-roles": message_roles,
+    "report-limits": report_limits,
     "policy": lambda: settings_table(Policy),
     "transition-picture": transition_picture,
     "transition-table": transition_table,

@@ -9,6 +9,7 @@ end with status 0.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -21,10 +22,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from ppnext.runtime import keystore
 from ppnext.server.config import Config
+from ppnext.wire import messages
 from ppnext.wire.handshake import ClientHandshake, ServerHandshake
 from ppnext.wire.keys import Key
 from tests.ppserver_fixture import recorded_ppserver
@@ -301,6 +304,29 @@ def test_tables_are_made_and_used() -> None:
     assert all(make().strip() for make in tables.values())
     for field in fields(Config):
         assert f"``{field.name}``" in tables["config"]()
+
+
+def test_every_message_and_entry_is_described() -> None:
+    table = docs_tables().TABLES["message-fields"]()
+    structs = [it for it in vars(messages).values() if isinstance(it, type)]
+    for struct in structs:
+        if issubclass(struct, msgspec.Struct):
+            assert re.search(rf"^\*\*(\d+  )?{struct.__name__}[.,]", table, re.M), struct
+            assert all(f"``{name}``" in table for name in struct.__struct_fields__)
+    assert "Whether its memory may be written again" in table
+
+
+@pytest.mark.parametrize(
+    "package", sorted((ROOT / "ppnext").rglob("__init__.py")), ids=lambda it: it.parent.name
+)
+def test_a_package_names_its_modules_and_no_others(package: Path) -> None:
+    lines = (ast.get_docstring(ast.parse(package.read_text(encoding="utf-8"))) or "").splitlines()
+    named = {
+        found[1] for line in lines if (found := re.match(r"(?:\* ``| {4})(\w+)(?:``|\b)", line))
+    }
+    there = {it.stem for it in package.parent.glob("*.py") if not it.stem.startswith("__")}
+    there |= {it.parent.name for it in package.parent.glob("*/__init__.py")}
+    assert named == there
 
 
 def test_files_that_are_named_exist() -> None:

@@ -1,11 +1,19 @@
 """The runtime: the only place that touches the operating system for the job server.
 
-* ``loop``       the event loop: in a thread of the client, or the daemon's main thread
+* ``loop``       the event loop, and visits to it
+* ``watch``      readers that can be put aside for a moment
+* ``attendance`` a thread that waits serves the stream that it waits for
 * ``streams``    a socket and the protocol state of its end
+* ``passing``    descriptors that go along with the bytes of a socket
+* ``memfd``      memory without a name
+* ``segments``   large payloads in such memory, written again and again
+* ``sharing``    segments for those who send and receive payloads
+* ``memory``     how much memory this process may use
 * ``dialling``   how a connection to a daemon is made and authenticated
 * ``listener``   how a daemon admits and authenticates clients
 * ``tls``        TLS contexts and the daemon's ephemeral certificate
 * ``processes``  worker processes
+* ``progress``   which job a worker has started last
 * ``cpus``       how many processors this process may use
 * ``keystore``   key files
 * ``privatefile`` files that only their owner can read or change

@@ -111,12 +111,10 @@ class Memfd:
         """Return its memory, to be written to until it is passed on.
 
         Raises:
-            OSError: the system has not enough memory, or refused.
+            OSError: there is no descriptor or no address space left.
         """
-        if not self._written:
-            # Pages that cannot be had later would end the process instead of raising an error.
-            os.posix_fallocate(self._descriptor, 0, self.capacity)
-            self._written = True
+        # Pages are had when they are written to: what is announced and never comes costs nothing.
+        self._written = True
         if self._window is None:
             self._window = mmap.mmap(self._descriptor, self.capacity)
         return memoryview(self._window)

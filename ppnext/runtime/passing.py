@@ -6,6 +6,8 @@ import socket
 from array import array
 from collections.abc import Sequence
 
+from ppnext.wire.payloads import Large
+
 __all__ = ["receive", "send_passing"]
 
 _MOST = 64
@@ -38,14 +40,18 @@ def receive(channel: socket.socket, size: int, flags: int = 0) -> tuple[bytes, S
 
 
 def send_passing(
-    channel: socket.socket, buffers: Sequence[bytes | memoryview], descriptor: int
+    channel: socket.socket, buffers: Sequence[bytes | memoryview], passed: Large
 ) -> int:
-    """Send buffers and a descriptor along with their first byte. Return how many bytes were sent.
+    """Send buffers and, along with their first byte, the descriptor of a payload.
 
-    On a blocking socket that is all of them, if they are small.
+    Returns:
+        how many bytes were sent; on a blocking socket all of them, if they are small.
 
     Raises:
         OSError: as ``send`` raises it.
     """
+    descriptor = passed.descriptor()
+    if descriptor is None:
+        raise AssertionError("a payload without a descriptor was to be passed")
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))
     return channel.sendmsg(buffers, [rights])

@@ -127,6 +127,7 @@ class WorkerProcess:
         self.control.close()
         self._reap(0)
         os.close(self._output)
+        self._progress.close()
 
     def last_started(self) -> int | None:
         """Return the number of the job that it has started last; None if it has started none."""

@@ -24,9 +24,10 @@ class Progress:
     """
 
     def __init__(self, descriptor: int) -> None:
-        memory = mmap.mmap(descriptor, SIZE)
+        self._memory = mmap.mmap(descriptor, SIZE)
         os.close(descriptor)
-        self._number = memoryview(memory).cast("Q")
+        self._number = memoryview(self._memory).cast("Q")
+        self._last: int | None = None
 
     def note(self, job: int) -> None:
         """A job is about to be started."""
@@ -34,4 +35,12 @@ class Progress:
 
     def last(self) -> int | None:
         """Return the job that was started last; None if none was."""
-        return self._number[0] - 1 if self._number[0] else None
+        if not self._memory.closed:
+            self._last = self._number[0] - 1 if self._number[0] else None
+        return self._last
+
+    def close(self) -> None:
+        """Give the memory back; what was noted last stays known."""
+        self.last()
+        self._number.release()
+        self._memory.close()

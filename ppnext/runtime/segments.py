@@ -112,7 +112,7 @@ class Segment:
 
         Raises:
             ValueError: the segment is closed.
-            OSError: the system has not enough memory, or refused.
+            OSError: there is no descriptor or no address space left.
         """
         return self._open().memfd.room()[: self.size]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from mmap import mmap
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,30 @@ class Shared:
         self.drop()
 
 
+class _Unshared:
+    """A large payload in memory of this process, which is had when it is written to.
+
+    Args:
+        size: its bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._memory = mmap(-1, size)
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def room(self) -> memoryview:
+        """Where its bytes are put."""
+        return memoryview(self._memory)
+
+    view = room
+
+    def descriptor(self) -> int | None:
+        """None: no other process can map it."""
+        return None
+
+
 class Sharing:
     """Makes and takes back shared payloads. For any thread.
 
@@ -144,7 +169,7 @@ class Sharing:
                 shared = Shared(segment, is_received=False, maps_once=True)
                 shared.when_free(partial(self._free, segment))
                 return shared
-        return Block(size)
+        return Block(size) if size < WORTH_SHARING else _Unshared(size)
 
     def _free(self, segment: Segment, reusable: bool) -> None:
         """A segment is not in use any more; called in any thread between any two instructions."""

@@ -303,7 +303,7 @@ class Stream:
             self._pending = [] if sent == len(pending[0]) else _rest(pending, sent)
             return
         if self._passed is not None:
-            sent = send_passing(self._socket, pending, self._passed.descriptor() or 0)
+            sent = send_passing(self._socket, pending, self._passed)
             self._passed = None
         elif self._is_tls or not hasattr(self._socket, "sendmsg"):
             self._pending = pending = _joined(pending)

@@ -10,6 +10,9 @@ opaque bytes to everybody else.
 * ``calls``      arguments on their way out
 * ``loading``    functions and arguments where they have arrived
 * ``outcomes``   results and exceptions on their way back
+* ``envelope``   a pickle with its large buffers beside it
+* ``chunks``     many calls of one function as one job
+* ``broadcasts`` handles to objects that nodes hold
 * ``culprits``   which part of an object cannot be pickled
 """
 

@@ -112,8 +112,11 @@ class Guards:
         """Return whether everything noted is still what it was."""
         return (
             self.reliable
-            and all(_same(function(), names, kept) for function, names, kept in self._functions)
-            and all(_unchanged(cls(), kept) for cls, kept in self._classes)
+            and (
+                not self._functions
+                or all(_same(function(), names, kept) for function, names, kept in self._functions)
+            )
+            and (not self._classes or all(_unchanged(cls(), kept) for cls, kept in self._classes))
         )
 
     def _note(self, value: object) -> None:

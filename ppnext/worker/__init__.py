@@ -4,7 +4,8 @@ One process, one job after the other, in the order in which they were sent.
 
 * ``main``     the loop: take a job, run it, send what came of it
 * ``inbox``    the jobs that have been sent and not started; gives them back when asked
-* ``library``  the functions that have been sent, ready to be called
+* ``reports``  the results that have not been sent
+* ``library``  the functions and objects that have been sent, ready to be used
 * ``capture``  what jobs write to their standard output and error
 * ``lifeline`` the end of the worker when its parent has died
 """

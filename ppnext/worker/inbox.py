@@ -92,6 +92,7 @@ class Inbox:
         self._sharing = sharing
         # Results that were passed to the parent, which says when it does not need them any more.
         self._lent: dict[JobRef, Shared] = {}
+        self._lending = Lock()
         self._jobs_connection = Connection(monotonic(), in_order=True, adopt=sharing.adopt)
         self._control_connection = Connection(monotonic())
         # The lock owns the reading of the jobs channel, and what has been read from it.
@@ -201,13 +202,17 @@ class Inbox:
 
     def lend(self, job: int, attempt: int, result: Shared) -> None:
         """Keep a result that is passed to the parent, until it says that it is not in use."""
-        while len(self._lent) >= _MOST_LENT:
+        with self._lending:
+            self._lent[job, attempt] = result
             # Whoever keeps so many results keeps them for long: they are the parent's from now on.
-            self._take_back(next(iter(self._lent)), False)
-        self._lent[job, attempt] = result
+            beyond = list(self._lent)[:-_MOST_LENT]
+            kept = [self._lent.pop(oldest) for oldest in beyond]
+        for result in kept:
+            self._sharing.take_back(result, False)
 
     def _take_back(self, job: JobRef, reusable: bool) -> None:
-        result = self._lent.pop(job, None)
+        with self._lending:
+            result = self._lent.pop(job, None)
         if result is not None:
             self._sharing.take_back(result, reusable)
 
@@ -292,7 +297,7 @@ def _send(
     connection.send(message, payloads)
     while (outgoing := connection.data_to_send(0.0)).buffers:
         if outgoing.passed is not None:
-            send_passing(channel, outgoing.buffers, outgoing.passed.descriptor() or 0)
+            send_passing(channel, outgoing.buffers, outgoing.passed)
             continue
         for buffer in outgoing.buffers:
             channel.sendall(buffer)

@@ -1,8 +1,8 @@
 """The worker's loop: take a job, run it, send what came of it.
 
-Started as a fresh interpreter by ``ppnext.runtime.processes`` with three inherited descriptors:
-the jobs channel, the control channel and the lifeline. Nothing of the parent's memory, keys or
-open files is in here.
+Started as a fresh interpreter by ``ppnext.runtime.processes`` with four inherited descriptors:
+the jobs channel, the control channel, the lifeline, and the memory in which the job that runs is
+noted. Nothing else of the parent's memory, keys or open files is in here.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ __all__ = ["Worker", "main"]
 
 RESULT_LIMIT = PAYLOAD_LIMIT - KEPT - 4096
 """Most bytes of a result, so that it fits into a payload together with the job's output."""
+
+_SHORT = 0.0001
+"""Seconds from which a job gains nothing if its result waits for others."""
 
 _TRIM_EVERY = 1.0
 """Seconds between looks at the size of a running job's output and at idle memory."""
@@ -124,7 +127,7 @@ class Worker:
                 0 if output is None else output.dropped,
                 freed == [True],
             )
-        self._inbox.reports.add(report, payload, ended, task.once)
+        self._inbox.reports.add(report, payload, ended, task.once or ended - began > _SHORT)
 
     def _execute(self, function: bytes, arguments: memoryview) -> bytes | Parts:
         """Call a function and pickle what it returns; nothing else is left of the call."""
