@@ -1,8 +1,11 @@
 """Broadcasting: objects that nodes hold for a server, and their names.
 
-The name is a hash of the content if that is cheap. The name of a large object is that of another
-whose content is the same, or else a new one: to find that out, only objects that look alike are
-hashed, so that nobody waits for a hash of what is broadcast once.
+Equal objects are one as long as one of them is there. To find that out, small ones are hashed. Of
+a large one only some bytes are, and all of it when they are those of another: so nobody waits for
+a hash of what is broadcast once.
+
+A name is never used again. What is said to a node of an object that has gone, or of a function that
+refers to it, cannot be meant of one that has come since, though their content be the same.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from threading import Lock
 from typing import TypeAlias
 from weakref import WeakValueDictionary, finalize
 
+from ppnext.errors import NotShippable
 from ppnext.shipping.broadcasts import Broadcast
 from ppnext.wire.payloads import Payload, view_of
 
-__all__ = ["Broadcasts", "Held", "Names"]
+__all__ = ["Broadcasts", "Held", "Known"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
@@ -35,57 +39,46 @@ class Held:
         digest: its name, 32 bytes.
         payload: the object, pickled.
         uses: other objects that it refers to.
+        owner: whose it is.
     """
 
-    __slots__ = ("__weakref__", "digest", "payload", "uses")
+    __slots__ = ("__weakref__", "digest", "owner", "payload", "uses")
 
     is_held = True
 
-    def __init__(self, digest: bytes, payload: Payload, uses: Sequence[object]) -> None:
+    def __init__(
+        self, digest: bytes, payload: Payload, uses: Sequence[object], owner: object = None
+    ) -> None:
+        self.owner = owner
         self.digest = digest
         self.payload = payload
         self.uses = uses
 
 
-class Names:
-    """Finds names for objects, so that equal ones have one name. Not for several threads at once.
+class Known:
+    """Finds objects by their content. Not for several threads at once."""
 
-    Args:
-        token: returns 32 random bytes.
-    """
-
-    def __init__(self, token: Callable[[], bytes]) -> None:
-        self._token = token
-        self._all: WeakValueDictionary[bytes, Held] = WeakValueDictionary()
-        self._looks: dict[bytes, bytes] = {}
+    def __init__(self) -> None:
+        self._by_look: WeakValueDictionary[bytes, Held] = WeakValueDictionary()
 
     def find(self, buffers: Sequence[Buffer]) -> tuple[bytes, Held | None]:
-        """Return a name for what the buffers hold together, and what bears it already.
+        """Return what an object looks like, and one that is equal, if it is known.
 
         Args:
             buffers: the pickled object, in order.
         """
         if sum(map(len, buffers)) <= _CHEAP:
-            name = _hash(buffers)
-            return name, self._all.get(name)
+            look = _hash(buffers)
+            return look, self._by_look.get(look)
         look = _look(buffers)
-        alike = [held for held in self._all.values() if self._looks.get(held.digest) == look]
-        if alike:
-            content = _hash(buffers)
-            for held in alike:
-                if _hash([view_of(held.payload)]) == content:
-                    return held.digest, held
-        name = self._token()
-        self._looks[name] = look
-        return name, None
+        alike = self._by_look.get(look)
+        if alike is not None and _hash([view_of(alike.payload)]) != _hash(buffers):
+            alike = None
+        return look, alike
 
-    def keep(self, held: Held) -> None:
-        """Remember an object for as long as it exists."""
-        self._all[held.digest] = held
-
-    def forget(self, name: bytes) -> None:
-        """The object of a name is gone."""
-        self._looks.pop(name, None)
+    def keep(self, look: bytes, held: Held) -> None:
+        """Know an object for as long as it exists, or until another looks the same."""
+        self._by_look[look] = held
 
 
 class Broadcasts:
@@ -102,7 +95,7 @@ class Broadcasts:
     ) -> None:
         self._share = share
         self._drop = drop
-        self._names = Names(lambda: os.urandom(32))
+        self._known = Known()
         self._lock = Lock()
 
     def hold(self, buffers: Sequence[Buffer], uses: Sequence[object]) -> Broadcast:
@@ -114,16 +107,25 @@ class Broadcasts:
         """
         size = sum(map(len, buffers))
         with self._lock:
-            name, held = self._names.find(buffers)
+            look, held = self._known.find(buffers)
             if held is None:
-                held = Held(name, self._share(buffers), uses)
-                self._names.keep(held)
-                finalize(held, self._gone, name).atexit = False
-        return Broadcast(name, size, held)
+                held = Held(os.urandom(32), self._share(buffers), uses, self)
+                self._known.keep(look, held)
+                finalize(held, self._drop, held.digest).atexit = False
+        return Broadcast(held.digest, size, held)
 
-    def _gone(self, name: bytes) -> None:
-        self._names.forget(name)
-        self._drop(name)
+    def check(self, used: Sequence[object]) -> None:
+        """Refuse objects of another server: nobody would tell our nodes when they are gone.
+
+        Raises:
+            NotShippable: one of them is.
+        """
+        for held in used:
+            if isinstance(held, Held) and held.owner is not self:
+                raise NotShippable(
+                    "a broadcast of another server was given to this one: broadcast the object "
+                    "with the server that runs the job"
+                )
 
 
 def _hash(buffers: Sequence[Buffer]) -> bytes:

@@ -14,7 +14,7 @@ together and results that come together are handled together.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple, Protocol, cast
 from weakref import WeakValueDictionary
@@ -140,7 +140,8 @@ class Engine:
         for job in jobs:
             definition = cast(Call, job.call).definition
             if definition is not self._newest:
-                self._newest = definition
+                # Not if it refers to objects: it would keep them.
+                self._newest = None if definition.uses else definition
                 self._definitions[definition.digest] = definition
         self._scheduler.on_submit(jobs)
         self._act()
@@ -224,8 +225,10 @@ class Engine:
         definition: Definition | None = self.definition(digest)
         if definition is None or definition.payload is None:
             # Registered under its hash is the newest of several equal ones; another may be in use.
-            held = self._scheduler.nodes[link.node].held.values()
-            used = (cast(Call, job.call).definition for job in held)
+            # Objects are not registered at all.
+            jobs = self._scheduler.nodes[link.node].held.values()
+            calls = [cast(Call, job.call) for job in jobs]
+            used = _all_used(it for call in calls for it in (call.definition, *call.uses))
             definition = next((it for it in used if it.digest == digest and it.payload), None)
         if definition is not None:
             link.define(definition)
@@ -354,3 +357,10 @@ class Engine:
     def rescheduled(self) -> int:
         """How many attempts were lost and followed by another."""
         return self._scheduler.rescheduled
+
+
+def _all_used(used: Iterable[object]) -> Iterator[Definition]:
+    """Definitions, and those that they refer to."""
+    for definition in cast("Iterable[Definition]", used):
+        yield definition
+        yield from _all_used(definition.uses)

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, RemoteError
-from ppnext.nodes.link import Definition
 from ppnext.runtime.attendance import Sleeper, taken_lock
+from ppnext.shipping.functions import Definition
 from ppnext.shipping.outcomes import decode_exception, decode_result, encode_result
 from ppnext.wire.messages import Outcome
 from ppnext.wire.payloads import Payload, view_of
@@ -276,6 +276,8 @@ class Job(Future[Any]):
         self._phase = phase
         self.arguments = b""
         self.uses = ()
+        if phase == _FINISHED and self.definition.uses:
+            self.definition = Definition(self.definition.digest, b"")
         if self._sleepers:
             for sleeper in self._sleepers:
                 sleeper.release()

@@ -62,6 +62,9 @@ class Submitter:
         arguments = encode_call(all_args, all_kwargs, self._proto)
         _check_size("function", definition.payload)
         _check_size("arguments", arguments)
+        uses = take_used()
+        if uses or definition.uses:
+            self._client.broadcasts.check((*uses, *definition.uses))
         job = Job(
             self._client,
             next(self._tids),
@@ -70,7 +73,7 @@ class Submitter:
             definition,
             arguments if type(arguments) is bytes else self._keep(arguments),
             callback,
-            take_used(),
+            uses,
             not retry,
         )
         self._client.submit(job)
@@ -93,6 +96,8 @@ class Submitter:
             definition: Definition, arguments: bytes | Parts, ended: Callable[[object], object]
         ) -> Job:
             _check_size("arguments", arguments)
+            uses = take_used()
+            self._client.broadcasts.check((*uses, *definition.uses))
             job = Job(
                 self._client,
                 next(self._tids),
@@ -101,7 +106,7 @@ class Submitter:
                 definition,
                 arguments if isinstance(arguments, bytes) else self._keep(arguments),
                 None,
-                take_used(),
+                uses,
             )
             Future.add_done_callback(job, ended)  # not in the callback thread
             self._client.submit(job, eager=True)
@@ -114,6 +119,7 @@ class Submitter:
         payload = encode_object(obj, self._proto)
         _check_size("object", payload)
         uses = take_used()
+        self._client.broadcasts.check(uses)
         buffers = [payload] if isinstance(payload, bytes) else payload.buffers
         return self._client.broadcasts.hold(buffers, uses)
 

@@ -25,7 +25,7 @@ PATIENCE = 20.0
 class Definition:
     """The function of all jobs."""
 
-    digest, payload = b"f" * 32, b"code"
+    digest, payload, uses = b"f" * 32, b"code", ()
 
 
 class Node:

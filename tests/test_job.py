@@ -51,7 +51,7 @@ class Owner:
 class Definition:
     """The function of a job."""
 
-    digest, payload = b"d" * 32, b"function"
+    digest, payload, uses = b"d" * 32, b"function", ()
 
 
 @pytest.fixture

@@ -259,6 +259,7 @@ class Link:
         if self._closed:
             return
         self._closed = True
+        self._shared.clear()
         for stream in {self._jobs, self._control} - {None}:
             self._stream(stream).say_bye(reason)
         self._on_closed(self)
@@ -272,6 +273,7 @@ class Link:
         if self._closed:
             return
         self._closed = True
+        self._shared.clear()
         for stream in {self._jobs, self._control} - {None}:
             self._stream(stream).close()
         if self.hello is not None:
@@ -312,6 +314,8 @@ class Link:
             self._owner.on_need(self, message.digest)
         elif isinstance(message, Returned):
             self.held -= len(message.jobs)
+            for job, _ in message.jobs:
+                self._take_back(job, False)
             self._owner.on_returned(self, message)
         elif isinstance(message, Died):
             self.held -= 1
@@ -324,9 +328,8 @@ class Link:
 
     def _split(self, outcomes: list[Outcome], payload: Payload) -> list[Payload]:
         for outcome in outcomes:
-            shared = self._shared.pop(outcome.job, None) if self._shared else None
-            if shared is not None and self._sharing is not None:
-                self._sharing.take_back(shared, outcome.freed)
+            if self._shared:
+                self._take_back(outcome.job, outcome.freed)
             if outcome.output > outcome.size:
                 raise ProtocolError(f"{self.name} sent a result that is shorter than its output")
         if len(outcomes) == 1 and outcomes[0].size == len(payload):
@@ -334,6 +337,12 @@ class Link:
                 payload.when_free(partial(self._free_later, outcomes[0].job, outcomes[0].attempt))
             return [payload]
         return split(payload, [outcome.size for outcome in outcomes])
+
+    def _take_back(self, job: int, reusable: bool) -> None:
+        """The node does not need the arguments of a job any more, if they were shared here."""
+        shared = self._shared.pop(job, None)
+        if shared is not None and self._sharing is not None:
+            self._sharing.take_back(shared, reusable)
 
     def _tell_results(self, outcomes: list[Outcome], payloads: list[Payload]) -> None:
         self.held -= len(outcomes)

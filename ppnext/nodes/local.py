@@ -246,7 +246,7 @@ class WorkerPool:
         delay = min(_RETRY_FIRST * 2**self._failures, _RETRY_MOST)
         _log.warning("a worker could not be started: %s; trying again in %.1f s", cause, delay)
         if self._retry is None:
-            self._retry = self._loop.call_later(delay, self._try_again)
+            self._retry = self._turn.later(delay, self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None

@@ -2,6 +2,7 @@
 
 * ``loop``       the event loop, and visits to it
 * ``watch``      readers that can be put aside for a moment
+* ``looking``    what to do for a moment before going to sleep
 * ``attendance`` a thread that waits serves the stream that it waits for
 * ``streams``    a socket and the protocol state of its end
 * ``passing``    descriptors that go along with the bytes of a socket

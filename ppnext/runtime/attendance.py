@@ -17,10 +17,14 @@ from threading import Lock, local
 from time import monotonic
 from typing import Protocol
 
+from ppnext.runtime.looking import look
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.streams import Stream
 
 __all__ = ["Attendance", "Sleeper", "taken_lock"]
+
+_MOMENT = 0.00005
+"""Seconds for which a thread looks before it sleeps."""
 
 _LONGEST = 1e9
 """Milliseconds that a system can be asked to wait at a time."""
@@ -128,7 +132,8 @@ class Attendance:
             if left is not None and left <= 0:
                 return False
             wait = None if left is None else min(left * 1000 + 1, _LONGEST)
-            for descriptor, _ in bell.poll.poll(wait):
+            found = look(lambda: bell.poll.poll(0), _MOMENT)
+            for descriptor, _ in found or bell.poll.poll(wait):
                 if descriptor == ring:
                     _silence(bell)
                 else:

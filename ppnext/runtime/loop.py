@@ -62,6 +62,13 @@ class Turn:
         else:
             self.loop.call_soon(call)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        """Have the loop make a call after so many seconds."""
+        timer = self.loop.call_later(seconds, call)
+        if self.is_visit:
+            self.soon(_nothing)  # it sleeps until the earliest of the timers that it knew
+        return timer
+
     def soon(self, call: Callable[[], None]) -> None:
         """Have the loop make a call. From any thread, between any two instructions."""
         with suppress(RuntimeError):  # the loop has been closed: nobody is left to care
@@ -80,6 +87,10 @@ class Turn:
             self.is_visit = False
             while self._last:  # one has failed: the others are still owed
                 self.loop.call_soon_threadsafe(self._last.pop())
+
+
+def _nothing() -> None:
+    """What a loop is asked to do that is only to wake up."""
 
 
 class _LockedSelector(selectors.DefaultSelector):

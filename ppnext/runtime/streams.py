@@ -161,6 +161,8 @@ class Stream:
             self._timer.cancel()
         for descriptor in self.connection.take_descriptors():
             os.close(descriptor)
+        self.connection.forget()
+        self._pending, self._passed = [], None
         self._socket.close()
 
     # Lending. A stream that is lent is read by a visitor of the loop, not by the loop.

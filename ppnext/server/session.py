@@ -271,6 +271,9 @@ class Session:
                 timer.cancel()
         self.pool.close()
         self._engine.clear()
+        for job in self._engine.states():
+            # Its memory is given back now, not when the garbage collector finds the session.
+            cast(_Call, job.call).arguments = b""
         _log.info("client gone: %s: %s; %d jobs done", self.label, cause, self.jobs_done)
         self._owner.on_closed(self)
 

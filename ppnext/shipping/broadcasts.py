@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import local
 
-__all__ = ["Broadcast", "fetch", "set_source", "take_used"]
+__all__ = ["Broadcast", "fetch", "note_used", "set_source", "take_used"]
 
 
 class Broadcast:
@@ -33,7 +33,8 @@ class Broadcast:
         self._held = held
 
     def __reduce__(self) -> tuple[Callable[[bytes], object], tuple[bytes]]:
-        _used.held.append(self._held)
+        if _used.held is not None:
+            _used.held.append(self._held)
         return fetch, (self._name,)
 
     def __repr__(self) -> str:
@@ -41,21 +42,26 @@ class Broadcast:
 
 
 class _Used(local):
-    """What has been pickled in this thread since somebody looked."""
+    """What this thread has pickled since it was asked to note it."""
 
-    def __init__(self) -> None:
-        self.held: list[object] = []
+    held: list[object] | None = None
 
 
 _used = _Used()
 
 
+def note_used() -> None:
+    """Note which broadcasts this thread pickles, until ``take_used``; what users pickle is not."""
+    if _used.held is None:
+        _used.held = []
+
+
 def take_used() -> tuple[object, ...]:
-    """Return what keeps the broadcasts that this thread has pickled since the last call."""
-    if not _used.held:
+    """Return what keeps the broadcasts that were noted, and note no more."""
+    if _used.held is None:
         return ()
     used = tuple({id(held): held for held in _used.held}.values())
-    _used.held.clear()
+    _used.held = None
     return used
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from ppnext.errors import NotShippable
 from ppnext.shipping import byvalue
+from ppnext.shipping.broadcasts import note_used, take_used
 from ppnext.shipping.culprits import find_culprit
 from ppnext.shipping.envelope import Parts, hold_no_buffers, pack
 
@@ -34,6 +35,7 @@ def encode_call(
     if not kwargs and hold_no_buffers(args):
         return pickle.dumps((args,), protocol)
     call = (args, kwargs) if kwargs else (args,)
+    note_used()
     try:
         payload = pack(call, protocol)
     # What the plain pickler refuses is looked at below.
@@ -47,27 +49,33 @@ def encode_call(
     # An object raises what it likes while it is pickled; it is named and chained.
     except Exception as error:
         culprit = _culprit(args, kwargs, protocol)
+        take_used()
         raise NotShippable(f"the job's arguments cannot be shipped: {culprit}") from error
 
 
 def encode_object(obj: object, protocol: int) -> bytes | Parts:
-    """Return an object as bytes, or as parts if it has large buffers.
+    """Return an object as bytes, or as parts if it has buffers.
+
+    All its buffers stay out of the pickle, small ones as well: so none of them can be written to
+    where the object is loaded from memory that cannot.
 
     Raises:
         NotShippable: it cannot be pickled; the message names what in it cannot.
     """
+    note_used()
     try:
-        payload = pack(obj, protocol)
+        payload = pack(obj, protocol, least=0)
     # What the plain pickler refuses is looked at below.
     except Exception:
         payload = b"__main__"
     if b"__main__" not in (payload if isinstance(payload, bytes) else payload.pickled):
         return payload
     try:
-        return pack(obj, protocol, byvalue.dumps)
+        return pack(obj, protocol, byvalue.dumps, least=0)
     # As in encode_call.
     except Exception as error:
         culprit = find_culprit(obj, protocol)
+        take_used()
         raise NotShippable(f"the object cannot be shipped: {culprit}") from error
 
 

@@ -66,9 +66,16 @@ _SIMPLE = frozenset({bool, bytes, complex, float, int, str, type(None)})
 
 
 class Collector(list[memoryview]):
-    """The buffers that a pickler leaves out of its pickle, in their order."""
+    """The buffers that a pickler leaves out of its pickle, in their order.
 
-    __slots__ = ()
+    Args:
+        least: bytes below which a buffer stays in the pickle.
+    """
+
+    __slots__ = ("_least",)
+
+    def __init__(self, least: int = OUT_OF_BAND) -> None:
+        self._least = least
 
     def take(self, buffer: PickleBuffer) -> bool:
         """Pickle's ``buffer_callback``. Return whether ``buffer`` stays in the pickle."""
@@ -76,7 +83,7 @@ class Collector(list[memoryview]):
             raw = buffer.raw()
         except BufferError:
             return True  # its memory has gaps: let the pickler say what it makes of it
-        if raw.nbytes < OUT_OF_BAND:
+        if raw.nbytes < self._least:
             return True
         self.append(raw)
         return False
@@ -133,12 +140,15 @@ def hold_no_buffers(values: tuple[object, ...]) -> bool:
     return _SIMPLE.issuperset(map(type, values))
 
 
-def pack(obj: object, protocol: int, dumps: Pickle | None = None) -> bytes | Parts:
+def pack(
+    obj: object, protocol: int, dumps: Pickle | None = None, least: int = OUT_OF_BAND
+) -> bytes | Parts:
     """Pickle ``obj``.
 
     Args:
         protocol: the pickle protocol; below 5 nothing is out of band.
         dumps: the pickler, if it is not to be the plain one.
+        least: bytes from which a buffer travels beside the pickle.
 
     Returns:
         the pickle, or the parts of an envelope if ``obj`` has large buffers.
@@ -148,7 +158,7 @@ def pack(obj: object, protocol: int, dumps: Pickle | None = None) -> bytes | Par
     """
     if protocol < _FIRST_PROTOCOL:
         return dumps(obj, protocol, buffers=None) if dumps else pickle.dumps(obj, protocol)
-    buffers = Collector()
+    buffers = Collector(least)
     try:
         if dumps:
             pickled = dumps(obj, protocol, buffers=buffers)

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from ppnext.errors import NotShippable
 from ppnext.shipping import byvalue
-from ppnext.shipping.broadcasts import take_used
+from ppnext.shipping.broadcasts import note_used, take_used
 from ppnext.shipping.calls import encode_call
 from ppnext.shipping.chunks import Chunked
 from ppnext.shipping.culprits import find_culprit
@@ -155,6 +155,7 @@ class FunctionShipper:
         namespace: Mapping[str, object] | None,
         guards: Guards,
     ) -> Definition:
+        note_used()
         extra = self._namespace_to_ship(namespace)
         extra.update({_name_of(dependency): dependency for dependency in depfuncs})
         content = (self._wrap(func) if self._wrap else func, extra, modules)
@@ -164,6 +165,7 @@ class FunctionShipper:
         except Exception as error:
             name = getattr(func, "__qualname__", repr(func))
             culprit = find_culprit(func if not extra else (func, extra), self._protocol)
+            take_used()
             raise NotShippable(f"the function {name} cannot be shipped: {culprit}") from error
         return Definition(hashlib.sha256(payload).digest(), payload, take_used())
 

@@ -36,6 +36,10 @@ PAYLOAD_LIMIT = 1 << 30
 """Most bytes of one payload, and of all payloads that are being put together, by default."""
 
 
+_MOST_DESCRIPTORS = 64
+"""Descriptors that may wait for the messages which they belong to."""
+
+
 class Heartbeat(NamedTuple):
     """When an idle connection is probed, and when a silent one is given up. In seconds."""
 
@@ -131,6 +135,8 @@ class Connection:
             complete = self._receive_frame(frame)
             if complete is not None and not self._handle_here(complete.message, now):
                 received.append(complete)
+        if len(self._descriptors) > _MOST_DESCRIPTORS:
+            raise ProtocolError("memory was passed along that no message speaks of")
         return received
 
     def room(self) -> memoryview | None:
@@ -234,6 +240,15 @@ class Connection:
         left = list(self._descriptors)
         self._descriptors.clear()
         return left
+
+    def forget(self) -> None:
+        """Forget the payloads that are on their way in or out: the stream has been closed.
+
+        Their memory is given back now, not when the garbage collector finds this end.
+        """
+        self._streams.clear()
+        self._assembling = 0
+        self._outbox = Outbox(False, False)
 
     # Sending.
 

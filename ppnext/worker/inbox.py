@@ -19,9 +19,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Condition, Lock
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import NamedTuple, TypeAlias
 
+from ppnext.runtime.looking import look
 from ppnext.runtime.passing import receive, send_passing
 from ppnext.runtime.sharing import Shared, Sharing
 from ppnext.wire.connection import Connection, Received
@@ -43,6 +44,12 @@ __all__ = ["Inbox", "Task"]
 
 _READ = 1 << 17
 _WORTH_A_READ = 1 << 14
+
+_MOMENT = 0.0001
+"""Seconds for which the main thread looks for the next job before it sleeps."""
+
+_QUICK = 0.00015
+"""Seconds within which the last job came if that is worth while."""
 
 _MOST_LENT = 32
 """Most results that are kept to be written again."""
@@ -99,6 +106,8 @@ class Inbox:
         self._lock = Lock()
         self._arrived: deque[Task | Received] = deque()
         self._ended = False
+        # Whether the last job to be waited for came so soon that it is worth while to look.
+        self._is_quick = False
         # Whether the main thread is about to read, as soon as there is something; and that it has.
         self._waiting = False
         self._has_read = Condition(self._lock)
@@ -156,10 +165,15 @@ class Inbox:
     def _wait(self) -> None:
         """Wait until there is something to read, and read it."""
         self.reports.send_all()
-        self._wait_for_jobs(None)
+        began = perf_counter()
+        if not self._is_quick or not look(lambda: self._wait_for_jobs(0), _MOMENT):
+            self._wait_for_jobs(None)
+        came_soon = perf_counter() - began < _QUICK
         with self._lock:
             self._waiting = False
             self._read()
+            # Who sends several together is busy, and needs the processor more.
+            self._is_quick = came_soon and len(self._arrived) == 1
             self._has_read.notify()
 
     # The watching thread.

@@ -35,6 +35,9 @@ class Library:
         self._size = size
         self._functions: OrderedDict[bytes, _Unloaded | Function] = OrderedDict()
         self._objects: dict[bytes, object] = {}
+        # The function that is being loaded, and those that refer to an object since they were.
+        self._loading: bytes | None = None
+        self._users: dict[bytes, set[bytes]] = {}
 
     def add(self, digest: bytes, payload: Payload) -> None:
         """Keep a function that was sent."""
@@ -48,8 +51,10 @@ class Library:
         self._objects[name] = _Unloaded(payload)
 
     def drop(self, name: bytes) -> None:
-        """Forget an object."""
+        """Forget an object, and the functions that keep it."""
         self._objects.pop(name, None)
+        for digest in self._users.pop(name, ()):
+            self._functions.pop(digest, None)
 
     def holds(self, name: bytes) -> bool:
         """Whether an object is here."""
@@ -61,6 +66,8 @@ class Library:
         Raises:
             Exception: whatever loading the object raises.
         """
+        if self._loading is not None:
+            self._users.setdefault(name, set()).add(self._loading)
         found = self._objects[name]
         if isinstance(found, _Unloaded):
             found = unpack(view_of(found.payload).toreadonly(), frozen=True)
@@ -78,7 +85,11 @@ class Library:
         """
         function = self._functions[digest]
         if isinstance(function, _Unloaded):
-            function = load_definition(bytes(view_of(function.payload)))
+            self._loading = digest
+            try:
+                function = load_definition(bytes(view_of(function.payload)))
+            finally:
+                self._loading = None
             self._functions[digest] = function
         self._functions.move_to_end(digest)
         return function

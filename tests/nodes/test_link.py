@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from ppnext.errors import ProtocolError
 from ppnext.nodes.link import Link
+from ppnext.runtime.memfd import has_memfds
+from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.sched.model import JobId, JobState, NodeId, NodeKind
 from ppnext.wire.connection import Received
 from ppnext.wire.frames import CHUNK_LIMIT
@@ -354,3 +358,25 @@ def test_a_closed_link_has_nothing_more_to_say(joined):
     joined.hear(Returned([], [(1, 1)]))
     joined.hear(HELLO)
     assert joined.owner.told == []
+
+
+# Large arguments that a daemon has from its client and shares with its worker.
+
+
+@pytest.mark.skipif(not has_memfds(), reason="this platform has no memfds")
+@pytest.mark.parametrize("end", ["result", "returned"])
+def test_arguments_that_were_shared_are_taken_back(end):
+    sharing, wire = Sharing(), Wire()
+    link = Link(NodeId(3), "n", NodeKind.WORKER, Owner(), 0.001, lambda link: None, sharing)
+    link.attach(wire, wire)
+    link.on_messages([Received(HELLO, b"")])
+    before = len(os.listdir("/proc/self/fd"))
+    arguments = Block(WORTH_SHARING)
+    link.run([job(5, Call(Definition(), arguments))])
+    assert isinstance(wire.sent.pop()[1], Shared)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    if end == "result":
+        link.on_messages([Received(Result([Outcome(5, 1, 0, False, 0.5)]), b"")])
+    else:
+        link.on_messages([Received(Returned([(5, 1)], []), b"")])
+    assert len(os.listdir("/proc/self/fd")) == before

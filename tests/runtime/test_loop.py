@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -430,3 +431,11 @@ def test_a_new_loop_watches_sockets() -> None:
         assert loop.run_until_complete(asyncio.sleep(0, "runs")) == "runs"
     finally:
         loop.close()
+
+
+def test_a_timer_that_is_set_in_a_visit_goes_off(thread: Counting) -> None:
+    went_off = threading.Event()
+    until = time.monotonic() + PATIENCE
+    while not thread.visit(lambda: thread.turn.later(0.01, went_off.set)):
+        assert time.monotonic() < until
+    assert went_off.wait(PATIENCE)

@@ -19,6 +19,22 @@ pytestmark = pytest.mark.skipif(
 Pair = tuple[socket.socket, socket.socket]
 
 
+class Passed:
+    """A payload that has a descriptor."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def __len__(self) -> int:
+        return 7
+
+    def view(self) -> memoryview:
+        return memoryview(bytearray(7))
+
+    def descriptor(self) -> int | None:
+        return self._descriptor
+
+
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     here, there = socket.socketpair()
@@ -52,7 +68,7 @@ def test_bytes_alone(pair: Pair) -> None:
 
 
 def test_a_descriptor_goes_along_and_stays_with_its_sender(pair: Pair, content: int) -> None:
-    assert send_passing(pair[0], [b"he", b"", memoryview(b"llo")], content) == 5
+    assert send_passing(pair[0], [b"he", b"", memoryview(b"llo")], Passed(content)) == 5
     data, descriptors = receive(pair[1], 100)
     assert data == b"hello" and len(descriptors) == 1
     try:
@@ -63,7 +79,7 @@ def test_a_descriptor_goes_along_and_stays_with_its_sender(pair: Pair, content: 
 
 
 def test_what_has_arrived_is_not_inherited(pair: Pair, content: int) -> None:
-    send_passing(pair[0], [b"x"], content)
+    send_passing(pair[0], [b"x"], Passed(content))
     _, descriptors = receive(pair[1], 100)
     try:
         assert fcntl.fcntl(descriptors[0], fcntl.F_GETFD) & fcntl.FD_CLOEXEC
@@ -73,7 +89,7 @@ def test_what_has_arrived_is_not_inherited(pair: Pair, content: int) -> None:
 
 def test_it_comes_with_the_first_byte_and_only_once(pair: Pair, content: int) -> None:
     pair[0].sendall(b"before")
-    send_passing(pair[0], [b"with"], content)
+    send_passing(pair[0], [b"with"], Passed(content))
     pair[0].sendall(b"after")
     got = b""
     passed = []
@@ -91,7 +107,7 @@ def test_several_arrive_in_their_order(pair: Pair, tmp_path) -> None:
         path = tmp_path / str(number)
         path.write_text(str(number))
         with path.open("rb") as file:
-            send_passing(pair[0], [b"x"], file.fileno())
+            send_passing(pair[0], [b"x"], Passed(file.fileno()))
     seen = []
     for _ in range(20):
         _, descriptors = receive(pair[1], 1)
@@ -126,7 +142,7 @@ def test_the_end(pair: Pair) -> None:
 def test_whoever_is_gone_is_passed_nothing(pair: Pair, content: int) -> None:
     pair[1].close()
     with pytest.raises(ConnectionError):
-        send_passing(pair[0], [b"x"], content)
+        send_passing(pair[0], [b"x"], Passed(content))
 
 
 def test_a_socket_that_passes_none_is_read_all_the_same() -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from ppnext.errors import ProtocolError
+from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.memfd import has_memfds
+from ppnext.runtime.passing import send_passing
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
+from ppnext.runtime.streams import Stream
+from ppnext.wire.connection import Connection, Received
+from ppnext.wire.messages import Offer, Outcome, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = 2 * WORTH_SHARING
@@ -263,6 +271,7 @@ def test_it_is_free_at_once_if_nobody_has_looked_at_it(sharing: Sharing) -> None
 
 
 @needs_memfds
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_what_was_forked_is_free_and_not_to_be_written_again(sharing: Sharing) -> None:
     arrived = passed(shared(sharing), sharing)
     told: list[bool] = []
@@ -344,3 +353,79 @@ def test_who_was_told_that_nothing_is_idle_is_asked_again() -> None:
     sharing.take_back(taken, reusable=True)
     assert len(asked) == 2
     sharing.close()
+
+
+# Over a stream from a process that means no good.
+
+
+class Strange:
+    """A payload that is not what it is said to be."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor, self._size = descriptor, size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def view(self) -> memoryview:
+        return memoryview(bytes(self._size))
+
+    def descriptor(self) -> int:
+        return self._descriptor
+
+
+class Listening:
+    """A stream on a loop of its own, and what becomes of it."""
+
+    def __init__(self, sharing: Sharing) -> None:
+        self.thread = LoopThread("test-loop")
+        self.other, self._sock = socket.socketpair()
+        self._sock.setblocking(False)
+        self.heard: list[Received] = []
+        self.ends: SimpleQueue[str | None] = SimpleQueue()
+        self._sharing = sharing
+        self.stream = self.thread.ask(self._make)
+
+    def _make(self) -> Stream:
+        connection = Connection(0.0, adopt=self._sharing.adopt)
+        turn = self.thread.turn
+        return Stream(turn, self._sock, connection, self.heard.extend, self.ends.put, True)
+
+    def close(self) -> None:
+        self.thread.ask(self.stream.close)
+        self.thread.stop()
+        self.other.close()
+
+
+@needs_memfds
+@pytest.mark.parametrize("what", ["a pipe", "too small", "none", "many"])
+def test_what_a_strange_process_passes_ends_its_stream(sharing: Sharing, what: str) -> None:
+    made = shared(sharing)
+    listening = Listening(sharing)
+    here, there = os.pipe()
+    try:
+        listening.thread.ask(lambda: None)
+        before = open_descriptors()
+        end = Connection(0.0, adopt=sharing.adopt)
+        size = LARGE + 1 if what == "too small" else LARGE
+        descriptor = made.descriptor() or 0 if what == "too small" else here
+        end.send(Result([Outcome(1, 1, size, False, 0.1)]), (Strange(descriptor, size),))
+        content = b"".join(end.data_to_send(0.0).buffers)
+        if what == "none":
+            listening.other.sendall(content)
+        elif what == "many":
+            for _ in range(100):
+                end.send(Offer(1))
+                data = b"".join(end.data_to_send(0.0).buffers)
+                with suppress(OSError):  # it has had enough
+                    send_passing(listening.other, [data], Strange(here, 1))
+        else:
+            send_passing(listening.other, [content], Strange(descriptor, size))
+        cause = listening.ends.get(timeout=20)
+        assert cause is not None and ("segment" in cause or "passed along" in cause)
+        assert not listening.heard or what == "many"
+        assert open_descriptors() == before - 1  # its end of the stream
+    finally:
+        os.close(here)
+        os.close(there)
+        listening.close()
