@@ -112,11 +112,12 @@ class Client:
         if self._destroyed:
             self._fail_inbox()
         elif not self._is_posted:
-            is_idle = eager or self.engine.unfinished < self._slots
-            if is_idle and self._thread.visit(self._take_inbox):
-                return
-            self._is_posted = True
-            self._thread.post(self._take_inbox)
+            with self._thread.shield:
+                is_idle = eager or self.engine.unfinished < self._slots
+                if is_idle and self._thread.visit(self._take_inbox):
+                    return
+                self._is_posted = True
+                self._thread.post(self._take_inbox)
 
     def cancelled(self, job: Job) -> None:
         """A job was cancelled by its user."""

@@ -1,6 +1,7 @@
 """The runtime: the only place that touches the operating system for the job server.
 
 * ``loop``       the event loop, and visits to it
+* ``signals``    how a visit is not interrupted
 * ``watch``      readers that can be put aside for a moment
 * ``looking``    what to do for a moment before going to sleep
 * ``attendance`` a thread that waits serves the stream that it waits for

@@ -21,6 +21,7 @@ from threading import Lock, Thread, current_thread
 from typing import TypeVar
 
 from ppnext.runtime import watch
+from ppnext.runtime.signals import Shield
 from ppnext.runtime.watch import Watch
 
 __all__ = ["LoopThread", "Turn", "new_loop"]
@@ -136,6 +137,8 @@ class LoopThread:
         # Whether the loop runs: before, and after it, nobody may visit.
         self._ready = False
         self._tasks: set[asyncio.Task[None]] = set()
+        # For what must not be left half done by the main thread, if a signal comes.
+        self.shield = Shield()
         # Whoever holds it may touch what the loop owns.
         self._lock = Lock()
         self.loop = asyncio.SelectorEventLoop(_LockedSelector(self._lock))
@@ -151,12 +154,16 @@ class LoopThread:
         """
         self._calls.append((call, args))
         if not self._awake and not self._stopped:
-            self._awake = True
-            try:
-                self.loop.call_soon_threadsafe(self._make_calls)
-            except RuntimeError:
-                if not self._stopped:  # else another thread has stopped the loop meanwhile
-                    raise
+            with self.shield:
+                self._wake()
+
+    def _wake(self) -> None:
+        self._awake = True
+        try:
+            self.loop.call_soon_threadsafe(self._make_calls)
+        except RuntimeError:
+            if not self._stopped:  # else another thread has stopped the loop meanwhile
+                raise
 
     def visit(self, call: Callable[[], object]) -> bool:
         """Call ``call()`` now, if the loop sleeps and nothing that was posted waits.
@@ -164,23 +171,26 @@ class LoopThread:
         Returns:
             whether it was called.
         """
-        if self._awake or not self._lock.acquire(blocking=False):
+        if self._awake:
             return False
-        try:
-            if self._awake or not self._ready:
+        with self.shield:
+            if not self._lock.acquire(blocking=False):
                 return False
-            self.turn.begin_visit()
             try:
-                call()
+                if self._awake or not self._ready:
+                    return False
+                self.turn.begin_visit()
+                try:
+                    call()
+                finally:
+                    self.turn.end_visit()
             finally:
-                self.turn.end_visit()
-        finally:
-            self._lock.release()
-        return True
+                self._lock.release()
+            return True
 
     def enter(self, call: Callable[[], object]) -> None:
         """Call ``call()`` in a visit as soon as the loop sleeps; not at all if it has ended."""
-        with self._lock:
+        with self.shield, self._lock:
             if self._ready:
                 self.turn.begin_visit()
                 try:

@@ -287,13 +287,7 @@ PELTED = """
     "source",
     [
         pytest.param(INTERRUPTED, id="in a wait"),
-        pytest.param(
-            PELTED,
-            id="at any time",
-            # Now and then the signal meets the main thread while it visits the loop, and what it
-            # was about to do there is left half done.
-            marks=pytest.mark.xfail(strict=False, reason="a visit is not safe from signals"),
-        ),
+        pytest.param(PELTED, id="at any time"),
     ],
 )
 def test_ctrl_c_leaves_the_server_in_order(source, tmp_path):

@@ -1,0 +1,120 @@
+"""Shield: handlers are put off, none is lost, and all is as it was afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from ppnext.runtime.signals import Shield
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread(),
+    reason="handlers run in the main thread, and these signals are those of POSIX",
+)
+
+
+class Interrupted(Exception):
+    """What the handler raises."""
+
+
+def interrupt(number: int, frame: object) -> None:
+    raise Interrupted(number)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
+    for number in before:
+        signal.signal(number, interrupt)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+    signal.sigpending()  # returns when the kernel has delivered it
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM])
+def test_a_signal_waits_for_the_end_of_the_block(number: int) -> None:
+    passed = []
+
+    def block() -> None:
+        with Shield():
+            send(number)
+            passed.append("the signal")
+
+    with pytest.raises(Interrupted):
+        block()
+    assert passed
+    assert signal.getsignal(number) is interrupt
+
+
+def test_the_end_of_the_outermost_block_counts() -> None:
+    shield, passed = Shield(), []
+
+    def blocks() -> None:
+        with shield:
+            with shield:
+                send(signal.SIGINT)
+            passed.append("the inner block")
+
+    with pytest.raises(Interrupted):
+        blocks()
+    assert passed
+
+
+def test_shields_of_several_servers_may_be_nested() -> None:
+    passed = []
+
+    def blocks() -> None:
+        with Shield():
+            with Shield():
+                send(signal.SIGINT)
+            passed.append("the inner block")
+
+    with pytest.raises(Interrupted):
+        blocks()
+    assert passed
+    assert signal.getsignal(signal.SIGINT) is interrupt
+
+
+def test_an_error_of_the_block_comes_through() -> None:
+    with pytest.raises(LookupError), Shield():
+        raise LookupError
+    assert signal.getsignal(signal.SIGINT) is interrupt
+
+
+def test_what_is_ignored_stays_ignored_and_defaults_stay_defaults() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with Shield():
+        send(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_other_threads_are_not_concerned() -> None:
+    shield, inside, leave = Shield(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with shield:
+            inside.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    try:
+        assert inside.wait(20)
+        assert signal.getsignal(signal.SIGINT) is interrupt
+        with pytest.raises(Interrupted):
+            send(signal.SIGINT)
+    finally:
+        leave.set()
+        thread.join(20)
