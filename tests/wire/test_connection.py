@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from weakref import ReferenceType, ref
 
 import pytest
 from hypothesis import given
@@ -319,6 +320,38 @@ def test_descriptors_that_nobody_adopts_are_given_up_once() -> None:
     end.receive_data(passed(), 0.0, [7, 8, 9])
     assert end.take_descriptors() == [8, 9]
     assert end.take_descriptors() == []
+
+
+def test_descriptors_that_no_message_speaks_of_do_not_pile_up() -> None:
+    end = adopting([])
+    end.receive_data(b"", 0.0, range(64))
+    with pytest.raises(ProtocolError, match="no message speaks of"):
+        end.receive_data(b"", 0.0, [64])
+    assert end.take_descriptors() == list(range(65))
+
+
+def test_a_closed_end_holds_no_payload_any_more() -> None:
+    class Watched(Block):
+        """A payload whose end can be seen."""
+
+    coming: list[ReferenceType[Watched]] = []
+
+    def allocate(size: int) -> Watched:
+        memory = Watched(size)
+        coming.append(ref(memory))
+        return memory
+
+    here, there = Connection(0.0), Connection(0.0, allocate=allocate)
+    leaving = Watched(bytearray(BIG))
+    going = ref(leaving)
+    here.send(run(), (leaving,))
+    del leaving
+    there.receive_data(b"".join(here.data_to_send(0.0).buffers), 0.0)
+    assert there.is_arriving(run()) and here.wants_to_send
+    here.forget()
+    there.forget()
+    assert going() is None and coming[0]() is None
+    assert not there.is_arriving(run()) and not here.wants_to_send
 
 
 def test_what_adopt_refuses_is_the_other_ends_fault() -> None:
