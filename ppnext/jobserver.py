@@ -213,10 +213,12 @@ class Server:
         if self._destroyed:
             raise DestroyedServerError("the job server has been destroyed and takes no jobs")
 
-        slots = lambda: sum(self.get_active_nodes().values())  # noqa: E731
         return self._parts.submitter.map(
-            self, slots, func, iterables, chunksize, ordered, keep_going, group
+            self, self._slots, func, iterables, chunksize, ordered, keep_going, group
         )
+
+    def _slots(self) -> int:
+        return sum(self.get_active_nodes().values())
 
     def broadcast(self, obj: object) -> Broadcast:
         """Have nodes hold an object that many jobs use, and return a handle to it.

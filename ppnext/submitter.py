@@ -60,22 +60,7 @@ class Submitter:
         plain, all_args, all_kwargs = unwrap_call(func, args, kwargs or {})
         definition = self._shipper.ship(plain, depfuncs, modules, namespace)
         arguments = encode_call(all_args, all_kwargs, self._proto)
-        _check_size("function", definition.payload)
-        _check_size("arguments", arguments)
-        uses = take_used()
-        if uses or definition.uses:
-            self._client.broadcasts.check((*uses, *definition.uses))
-        job = Job(
-            self._client,
-            next(self._tids),
-            group,
-            server,
-            definition,
-            arguments if type(arguments) is bytes else self._keep(arguments),
-            callback,
-            uses,
-            not retry,
-        )
+        job = self._job(server, group, definition, arguments, callback, not retry)
         self._client.submit(job)
         return job
 
@@ -95,24 +80,39 @@ class Submitter:
         def submit(
             definition: Definition, arguments: bytes | Parts, ended: Callable[[object], object]
         ) -> Job:
-            _check_size("arguments", arguments)
-            uses = take_used()
-            self._client.broadcasts.check((*uses, *definition.uses))
-            job = Job(
-                self._client,
-                next(self._tids),
-                group,
-                server,
-                definition,
-                arguments if isinstance(arguments, bytes) else self._keep(arguments),
-                None,
-                uses,
-            )
+            job = self._job(server, group, definition, arguments)
             Future.add_done_callback(job, ended)  # not in the callback thread
             self._client.submit(job, eager=True)
             return job
 
         return self._mapper.start(submit, slots, func, iterables, chunksize, ordered, keep_going)
+
+    def _job(
+        self,
+        server: object,
+        group: str,
+        definition: Definition,
+        arguments: bytes | Parts,
+        callback: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
+        once: bool = False,
+    ) -> Job:
+        """Return a job with what this thread has just pickled for it."""
+        _check_size("function", definition.payload)
+        _check_size("arguments", arguments)
+        uses = take_used()
+        if uses or definition.uses:
+            self._client.broadcasts.check((*uses, *definition.uses))
+        return Job(
+            self._client,
+            next(self._tids),
+            group,
+            server,
+            definition,
+            arguments if isinstance(arguments, bytes) else self._keep(arguments),
+            callback,
+            uses,
+            once,
+        )
 
     def broadcast(self, obj: object) -> Broadcast:
         """Have nodes hold an object; see ``Server.broadcast``."""

@@ -354,7 +354,7 @@ def test_a_program_ends_after_its_jobs() -> None:
     out = run_script("""
         import ppnext, time
         def call(x):
-            time.sleep(0.2)
+            time.sleep(0.2)  # so that it is still running when the script ends
             return x
         executor = ppnext.Executor(1)
         executor.submit(call, 1).add_done_callback(lambda job: print(job.result()))

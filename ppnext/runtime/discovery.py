@@ -229,7 +229,7 @@ class Browser:
     async def _repeat(self) -> None:
         """Report everything again now and then: the client may have dropped some in a flood."""
         while True:
-            await asyncio.sleep(self._repeat_seconds)
+            await asyncio.sleep(self._repeat_seconds)  # it is time itself that is waited for
             self._pending.update(dict.fromkeys(sorted(self._known)))
             self._resolve_next()
 
@@ -354,7 +354,7 @@ class _Mdns:
 
         # By the clock, because no system tells of new interfaces in a portable way.
         while True:
-            await asyncio.sleep(_RESCAN_SECONDS)
+            await asyncio.sleep(_RESCAN_SECONDS)  # no event tells of a new interface
             try:
                 await self.zeroconf.async_update_interfaces()
             except (Error, OSError, RuntimeError) as error:

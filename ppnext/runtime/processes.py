@@ -100,7 +100,7 @@ class WorkerProcess:
         """Wait for the process to end, at most this long. For systems that have no ``pidfd``."""
         until, pause = monotonic() + seconds, 0.0005
         while self.is_running() and monotonic() < until:
-            sleep(pause)
+            sleep(pause)  # without pidfd nothing tells of the end of a process
             pause = min(2 * pause, 0.05)
 
     def _reap(self, options: int) -> bool:

@@ -28,7 +28,7 @@ _SIGNALS = tuple(
 try:
     # What ``signal`` wraps to make enumerations of numbers, which takes ten times as long. A job
     # pays for this three times.
-    from _signal import getsignal as _get  # type: ignore[import-not-found]
+    from _signal import getsignal as _get  # type: ignore[import-not-found]  # no stubs
     from _signal import signal as _set
 except ImportError:  # another implementation of Python
     from signal import getsignal as _get
