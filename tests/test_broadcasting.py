@@ -212,7 +212,7 @@ class Call:
 def test_a_node_that_has_lost_an_object_gets_it_again(where: str) -> None:
     engine = Engine(Nobody())
     link = Link(engine, NodeKind.DAEMON)
-    engine.on_joined(link)  # type: ignore[arg-type]
+    engine.on_joined(link)  # type: ignore[arg-type]  # a fake link
     held = Held(b"h" * 32, b"abc", ())
     outer = Held(b"o" * 32, b"outer", [held])
     call = {
@@ -221,5 +221,5 @@ def test_a_node_that_has_lost_an_object_gets_it_again(where: str) -> None:
         "another object": Call(Definition(b"f" * 32, b"function"), outer),
     }[where]
     engine.submit([JobState(JobId(1), call)])
-    engine.on_need(link, held.digest)  # type: ignore[arg-type]
+    engine.on_need(link, held.digest)  # type: ignore[arg-type]  # a fake link
     assert link.defined == [held.digest]

@@ -65,11 +65,11 @@ def test_keyword_arguments_of_any_name(executor: Executor) -> None:
 
 def test_the_function_goes_by_position_only(executor: Executor) -> None:
     with pytest.raises(TypeError):
-        executor.submit()  # type: ignore[call-arg]
+        executor.submit()  # type: ignore[call-arg]  # a wrong call is tried
     with pytest.raises(TypeError):
-        executor.submit(fn=abs)  # type: ignore[call-arg]
+        executor.submit(fn=abs)  # type: ignore[call-arg]  # a wrong call is tried
     with pytest.raises(TypeError):
-        executor.submit(3)  # type: ignore[arg-type]
+        executor.submit(3)  # type: ignore[arg-type]  # a wrong call is tried
 
 
 def test_what_a_call_raises(executor: Executor) -> None:
@@ -77,7 +77,7 @@ def test_what_a_call_raises(executor: Executor) -> None:
     with pytest.raises(ZeroDivisionError):
         job.result()
     assert isinstance(job.exception(), ZeroDivisionError)
-    assert "in inverse" in str(job.exception().__cause__)  # type: ignore[union-attr]
+    assert "in inverse" in str(job.exception().__cause__)  # type: ignore[union-attr]  # it raised
 
 
 def test_wait_and_as_completed(executor: Executor) -> None:
@@ -255,7 +255,7 @@ def test_its_own_server_ends_with_it() -> None:
     executor.shutdown()
     assert job.result() == 1
     with pytest.raises(DestroyedServerError):
-        job.server.submit(abs, (1,))  # type: ignore[attr-defined]
+        job.server.submit(abs, (1,))  # type: ignore[attr-defined]  # a Server, typed as object
 
 
 def test_leaving_the_block_waits(gate: Any) -> None:
@@ -275,7 +275,7 @@ def test_shutdown_need_not_wait(gate: Any) -> None:
     assert [job.result(PATIENCE) for job in jobs] == [0, 1, 2]
     executor.shutdown()
     with pytest.raises(DestroyedServerError):
-        jobs[0].server.submit(abs, (1,))  # type: ignore[attr-defined]
+        jobs[0].server.submit(abs, (1,))  # type: ignore[attr-defined]  # a Server, typed as object
 
 
 def test_cancel_futures(gate: Any) -> None:
@@ -393,11 +393,11 @@ def test_a_server_that_is_given_has_its_settings(server: Server) -> None:
 
 def test_settings_go_to_the_server() -> None:
     with Executor(3) as executor:
-        assert executor.submit(abs, -1).server.get_ncpus() == 3  # type: ignore[attr-defined]
+        assert executor.submit(abs, -1).server.get_ncpus() == 3  # type: ignore[attr-defined]  # a Server, typed as object
     with Executor(1, restart=True) as executor:
         assert len({executor.submit(os.getpid).result() for _ in range(3)}) == 3
 
 
 def test_all_processors_by_default() -> None:
     with Executor() as executor, Server() as server:
-        assert executor.submit(abs, -1).server.get_ncpus() == server.get_ncpus()  # type: ignore[attr-defined]
+        assert executor.submit(abs, -1).server.get_ncpus() == server.get_ncpus()  # type: ignore[attr-defined]  # a Server, typed as object

@@ -418,7 +418,7 @@ def test_cancelling_what_awaits_a_job_cancels_the_job(job, owner):
     async def main():
         future = asyncio.wrap_future(job)
         future.cancel()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop
 
     asyncio.run(main())
     assert job.cancelled() and owner.gone == [job]

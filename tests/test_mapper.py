@@ -45,7 +45,7 @@ class Here:
         self, definition: Definition, arguments: bytes | Parts, ended: Callable[[object], object]
     ) -> Done:
         args, _ = decode_call(joined(arguments))
-        self.chunks.append(list(args[0]))  # type: ignore[call-overload]
+        self.chunks.append(list(args[0]))  # type: ignore[call-overload]  # a fake, of any arguments
         self.digests.add(definition.digest)
         job = Done(load_definition(definition.payload)(*args))
         ended(job)
@@ -124,7 +124,7 @@ def test_a_length_that_is_nonsense_is_not_known(length: object) -> None:
         def __iter__(self) -> Iterator[int]:
             return iter([1, 2])
 
-    _, inputs, expected = check_map(abs, (Odd(),), "auto", True)  # type: ignore[arg-type]
+    _, inputs, expected = check_map(abs, (Odd(),), "auto", True)  # type: ignore[arg-type]  # odd on purpose
     assert expected is None
     assert list(inputs) == [1, 2]
 

@@ -259,7 +259,7 @@ WAITING = """
     server.wait_for_nodes(len(servers) + (sys.argv[1] != "0"))
 
     def sleep():
-        time.sleep(100)
+        time.sleep(100)  # until it is ended
 
     def child():
         import subprocess
@@ -269,7 +269,7 @@ WAITING = """
         # Opening waits until the program opens the other end.
         with open(PIPE, "w") as file:
             file.write("started")
-        time.sleep(100)
+        time.sleep(100)  # until it is ended
 
     PIPE = os.path.abspath("started")
     os.mkfifo(PIPE)

@@ -35,7 +35,7 @@ class Lab:
     """
 
     client = "10.77.0.1"
-    machines = {"a": "10.77.0.2", "b": "10.77.0.3", "c": "10.77.0.4"}  # noqa: RUF012
+    machines = {"a": "10.77.0.2", "b": "10.77.0.3", "c": "10.77.0.4"}  # noqa: RUF012  # read only
 
     def __init__(self, directory: Path, key_file: Path) -> None:
         self._directory = directory

@@ -100,7 +100,7 @@ def test_results_as_they_are_there(server, gate):
 
 def test_calls_that_become_long(server):
     def call(x):
-        time.sleep(0.05 if x >= 2000 else 0)
+        time.sleep(0.05 if x >= 2000 else 0)  # a call that is long, and one that is not
         return x
 
     assert list(server.map(call, range(2020))) == list(range(2020))

@@ -117,7 +117,7 @@ def test_malformed(text: str, reason: str) -> None:
 @pytest.mark.parametrize("thing", [None, 60000, b"host", ("host", 60000)])
 def test_a_name_that_is_no_string(thing: object) -> None:
     with pytest.raises(AddressError) as caught:
-        parse_server(thing)  # type: ignore[arg-type]
+        parse_server(thing)  # type: ignore[arg-type]  # a wrong type is tried
     assert repr(thing) in str(caught.value)
     assert '"host:port"' in str(caught.value)
 
@@ -148,7 +148,7 @@ def test_str(address: Address | Wildcard, text: str) -> None:
 def test_an_address_is_a_frozen_value() -> None:
     address = Address("host")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        address.port = 1  # type: ignore[misc]
+        address.port = 1  # type: ignore[misc]  # it is frozen, which is tried
     assert not hasattr(address, "__dict__")
     assert len({address, Address("host", 60000)}) == 1
 
@@ -193,7 +193,7 @@ def test_a_string_instead_of_a_tuple(names: str, tip: str) -> None:
 
 def test_no_collection_at_all() -> None:
     with pytest.raises(TypeError, match="must be a tuple"):
-        parse_servers(60000)  # type: ignore[arg-type]
+        parse_servers(60000)  # type: ignore[arg-type]  # a wrong type is tried
 
 
 def test_one_malformed_name_among_many() -> None:

@@ -99,7 +99,7 @@ def test_afterwards_the_loop_reads_again(stage: Stage) -> None:
     assert attendance.acquire(timeout=PATIENCE)
     heard = threading.Event()
     stage.wanted[2] = Attendance(stage.thread, lambda: None)
-    stage.wanted[2].release = heard.set  # type: ignore[method-assign]
+    stage.wanted[2].release = heard.set  # type: ignore[method-assign]  # a fake sleeper
     stage.say(2)
     assert heard.wait(PATIENCE)
     assert stage.readers[-1] is not threading.current_thread()

@@ -133,7 +133,7 @@ def test_within_does_not_swallow_a_cancellation() -> None:
             await ready
 
         task = asyncio.ensure_future(within(PATIENCE, wait()))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop
         ready.set_result(None)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -280,4 +280,4 @@ class CutChannel:
 
 def test_a_connection_that_is_cut_is_told_in_words_for_people() -> None:
     with pytest.raises(HandshakeError, match="closed the connection before its hello"):
-        asyncio.run(_authenticate(CutChannel(), KEY, CLIENT))  # type: ignore[arg-type]
+        asyncio.run(_authenticate(CutChannel(), KEY, CLIENT))  # type: ignore[arg-type]  # a fake channel

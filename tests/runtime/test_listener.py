@@ -225,7 +225,7 @@ def test_tls_1_2_is_refused() -> None:
             with pytest.raises(ssl.SSLError, match="protocol version"):
                 await door.tls(context)
             while "bad tls" not in door.counts():
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             assert door.counts() == {"admitted": 1, "bad tls": 1}
 
     run(main)
@@ -331,7 +331,7 @@ def test_too_many_strangers_are_closed_before_tls() -> None:
             assert door.counts() == {"admitted": 2, "source full": 1}
             first.close()
             while door.counts().get("bad tls") is None:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop
             dialled = await dial(door.address, KEY, CLIENT)
             dialled.socket.close()
 
@@ -405,7 +405,7 @@ def test_without_descriptors_it_pauses_and_goes_on(caplog: pytest.LogCaptureFixt
         address = Address(*sockets[0].getsockname())
         listener = Listener(
             asyncio.get_running_loop(),
-            [Exhausted(sockets[0])],  # type: ignore[list-item]
+            [Exhausted(sockets[0])],  # type: ignore[list-item]  # a fake socket
             IDENTITY,
             DAEMON,
             {KEY.kid: KEY}.get,

@@ -418,7 +418,7 @@ def test_a_turn_without_visits_is_the_loops() -> None:
         turn, made = Turn(loop), list[int]()
         turn.at_end(lambda: made.append(1))
         assert made == []
-        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(asyncio.sleep(0))  # one turn of the loop
         assert made == [1]
     finally:
         loop.close()

@@ -53,7 +53,7 @@ def content(tmp_path) -> Iterator[int]:
 
 
 def close_all(descriptors: object) -> None:
-    for descriptor in descriptors:  # type: ignore[attr-defined]
+    for descriptor in descriptors:  # type: ignore[attr-defined]  # an object that was typed as such
         os.close(descriptor)
 
 

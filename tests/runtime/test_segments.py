@@ -30,7 +30,7 @@ def make() -> Iterator[Callable[..., Segments]]:
     made: list[Segments] = []
 
     def segments(most_bytes: int = MIB, smallest: int = 1, **bounds: float) -> Segments:
-        made.append(Segments(most_bytes, smallest=smallest, **bounds))  # type: ignore[arg-type]
+        made.append(Segments(most_bytes, smallest=smallest, **bounds))  # type: ignore[arg-type]  # bounds by name
         return made[-1]
 
     yield segments

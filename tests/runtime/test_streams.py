@@ -94,7 +94,7 @@ class Stubborn:
 
     def sendmsg(self, buffers: Iterable[bytes | memoryview], *rest: object) -> int:
         if rest:
-            return self._sock.sendmsg(buffers, *rest)  # type: ignore[call-overload, no-any-return]
+            return self._sock.sendmsg(buffers, *rest)  # type: ignore[call-overload, no-any-return]  # any form of sendmsg
         return self.send(b"".join(buffers))
 
     def recv(self, size: int) -> bytes:
@@ -150,7 +150,7 @@ def read_all(sock: socket.socket) -> list[Received]:
 def test_messages_arrive_in_order_and_a_turn_is_one_write(pair: Pair) -> None:
     async def main() -> None:
         sock = Stubborn(pair[0], [])
-        left, right = End(sock), End(pair[1])  # type: ignore[arg-type]
+        left, right = End(sock), End(pair[1])  # type: ignore[arg-type]  # a fake socket
         for slots in range(50):
             left.stream.send(Offer(slots))
         assert [(await right.next()).message for _ in range(50)] == [Offer(n) for n in range(50)]
@@ -194,7 +194,7 @@ def test_partial_writes_lose_nothing(pair: Pair, moods: list[type[Exception] | i
     payload = bytes(range(256)) * 2000
 
     async def main() -> None:
-        left, right = End(Stubborn(pair[0], moods)), End(pair[1])  # type: ignore[arg-type]
+        left, right = End(Stubborn(pair[0], moods)), End(pair[1])  # type: ignore[arg-type]  # a fake socket
         left.stream.send(Define(bytes(32)), (b"a function",))
         left.stream.send(RESULT, (payload,))
         assert (await right.next()).payload == b"a function"
@@ -208,7 +208,7 @@ def test_partial_writes_lose_nothing(pair: Pair, moods: list[type[Exception] | i
 def test_a_reader_that_wants_is_asked_again(pair: Pair) -> None:
     async def main() -> None:
         sock = Stubborn(pair[1], [ssl.SSLWantReadError, ssl.SSLWantWriteError])
-        left, right = End(pair[0]), End(sock)  # type: ignore[arg-type]
+        left, right = End(pair[0]), End(sock)  # type: ignore[arg-type]  # a fake socket
         left.stream.send(Offer(3))
         assert (await right.next()).message == Offer(3)
         left.stream.close()
@@ -271,7 +271,7 @@ def test_a_large_payload_is_read_to_its_place(pair: Pair) -> None:
 
     async def main() -> None:
         sock = Watched(pair[1])
-        left, right = End(pair[0]), End(sock)  # type: ignore[arg-type]
+        left, right = End(pair[0]), End(sock)  # type: ignore[arg-type]  # a fake socket
         left.stream.send(RESULT, (payload,))
         assert (await right.next()).payload == payload
         assert sock.placed > sock.copied
@@ -320,7 +320,7 @@ def test_a_write_of_several_buffers_may_be_partial(pair: Pair, most: int) -> Non
 
     async def main() -> None:
         sock = Stubborn(pair[0], [most] * 200)
-        left, right = End(sock), End(pair[1])  # type: ignore[arg-type]
+        left, right = End(sock), End(pair[1])  # type: ignore[arg-type]  # a fake socket
         for size in sizes:
             left.stream.send(RESULT, (b"x" * size,))
         assert [len((await right.next()).payload) for _ in sizes] == sizes
@@ -417,7 +417,7 @@ def test_a_descriptor_is_passed_once_however_its_message_is_cut(
     async def main() -> None:
         sock = Miser(pair[0], [])
         ends = [Connection(0.0, adopt=adopt) for _ in pair]
-        left = End(sock, connection=ends[0], passing=True)  # type: ignore[arg-type]
+        left = End(sock, connection=ends[0], passing=True)  # type: ignore[arg-type]  # a fake socket
         right = End(pair[1], connection=ends[1], passing=True)
         for memory in memories[:3]:
             left.stream.send(RESULT, (memory,))
@@ -491,7 +491,7 @@ def test_a_stream_that_takes_no_descriptors_gets_none(pair: Pair, memories: list
 def test_what_is_sent_in_a_visit_leaves_at_its_end(pair: Pair) -> None:
     async def main() -> None:
         sock = Stubborn(pair[0], [])
-        left = End(sock)  # type: ignore[arg-type]
+        left = End(sock)  # type: ignore[arg-type]  # a fake socket
         left.turn.begin_visit()
         left.stream.send(Offer(1))
         left.stream.send(Offer(2))
@@ -553,7 +553,7 @@ def test_a_cut_is_told_once_and_is_no_goodbye(pair: Pair) -> None:
         right.stream.close()
         right.stream.say_bye("again")
         right.stream.send(Offer(1))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop
         assert right.ends == 1
 
     asyncio.run(main())
@@ -596,7 +596,7 @@ def test_a_handler_may_close_the_stream(pair: Pair) -> None:
         pair[0].sendall(_frame(Offer(1)) + _frame(Offer(2)))
         await asyncio.wait_for(done, PATIENCE)
         pair[0].close()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop
         assert [received.message for received in seen] == [Offer(1), Offer(2)]
 
     asyncio.run(main())

@@ -125,7 +125,7 @@ def test_a_reader_may_remove_another_that_is_due(watched: Watched) -> None:
         read(number)
         watched.watch.remove(watched.descriptor(1 - number))
 
-    watched.read = remove_the_other  # type: ignore[method-assign]
+    watched.read = remove_the_other  # type: ignore[method-assign]  # a fake reader
     for number in numbers:
         watched.say(number)
     assert len(watched.turn()) == 1

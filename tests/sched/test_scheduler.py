@@ -28,7 +28,7 @@ class Bench:
     """A scheduler with short names for its events; checks the invariants after each."""
 
     def __init__(self, **numbers: float) -> None:
-        self.policy = Policy(**numbers)  # type: ignore[arg-type]
+        self.policy = Policy(**numbers)  # type: ignore[arg-type]  # numbers by name
         self.scheduler = Scheduler(self.policy)
 
     def done(self) -> list[Action | Sent]:
@@ -98,7 +98,7 @@ class Bench:
         return self.done()
 
     def returned(self, node: int, *back: tuple[int, int], kept: tuple = ()) -> list[Action | Sent]:
-        self.scheduler.on_returned(NodeId(node), back, kept)  # type: ignore[arg-type]
+        self.scheduler.on_returned(NodeId(node), back, kept)  # type: ignore[arg-type]  # plain numbers for ids
         return self.done()
 
     def held(self, node: int) -> list[int]:

@@ -28,7 +28,7 @@ def client(key_file: Path) -> Iterator[Client]:
 
     def client(*servers: str, connected: bool = True, **options: object) -> ppnext.Server:
         options.setdefault("key_file", key_file)
-        clients.append(ppnext.Server(0, servers, **options))  # type: ignore[arg-type]
+        clients.append(ppnext.Server(0, servers, **options))  # type: ignore[arg-type]  # options by name
         if connected:
             assert clients[-1].wait_for_nodes(len(servers), PATIENCE)
         return clients[-1]

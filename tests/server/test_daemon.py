@@ -43,7 +43,7 @@ def connect(key_file: Path) -> Iterator[Connect]:
     def connect(*daemons: Daemon, **options: object) -> ppnext.Server:
         servers = tuple(daemon.address for daemon in daemons)
         options.setdefault("key_file", key_file)
-        client = ppnext.Server(0, servers, **options)  # type: ignore[arg-type]
+        client = ppnext.Server(0, servers, **options)  # type: ignore[arg-type]  # options by name
         clients.append(client)
         assert client.wait_for_nodes(len(daemons), PATIENCE)
         return client

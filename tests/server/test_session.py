@@ -154,7 +154,7 @@ async def meeting(
 
 def run(work: Callable[[], object]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(work(), PATIENCE)  # type: ignore[arg-type]
+        await asyncio.wait_for(work(), PATIENCE)  # type: ignore[arg-type]  # any awaitable
 
     asyncio.run(bounded())
 
@@ -209,7 +209,7 @@ def test_the_death_of_a_worker_is_told_and_not_retried_here() -> None:
             assert "exited with status 3" in died.cause
             # Attempt 2 is the client's decision.
             await client.say(call(1, digest, 4, attempt=2))
-            assert "status 4" in (await client.hear(Died)).message.cause  # type: ignore[union-attr]
+            assert "status 4" in (await client.hear(Died)).message.cause  # type: ignore[union-attr]  # a Died, as was asked for
 
     run(main)
 

@@ -103,7 +103,7 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
             result = load_definition(definition)(*args, **kwargs)
             outcome = joined(encode_result(result, PROTOCOL))
         # Whatever a job raises is its outcome.
-        except BaseException as error:
+        except BaseException as error:  # it is raised at the other end
             write(replies, b"raised")
             write(replies, encode_exception(error, "over there", PROTOCOL))
         else:

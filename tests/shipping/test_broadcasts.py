@@ -123,7 +123,7 @@ def test_threads_do_not_hear_of_each_other(handle: Broadcast) -> None:
 def test_no_buffer_of_an_object_can_be_written_to_where_it_cannot(size: int) -> None:
     payload = encode_object([pickle.PickleBuffer(bytearray(size))], 5)
     assert isinstance(payload, Parts)
-    [got] = unpack(memoryview(joined(payload)), frozen=True)  # type: ignore[misc]
+    [got] = unpack(memoryview(joined(payload)), frozen=True)  # type: ignore[misc]  # a list, as was packed
     assert memoryview(got).readonly and bytes(got) == bytes(size)
 
 

@@ -70,8 +70,8 @@ def test_large_buffers_are_not_copied() -> None:
     (one, back), kwargs = decode_call(region)
     assert one == 1
     assert back is kwargs["again"]
-    assert bytes(back.memory) == b"a" * (OUT_OF_BAND - 1) + b"b"  # type: ignore[attr-defined]
-    back.memory[-1:] = b"c"  # type: ignore[attr-defined]
+    assert bytes(back.memory) == b"a" * (OUT_OF_BAND - 1) + b"b"  # type: ignore[attr-defined]  # the class has it
+    back.memory[-1:] = b"c"  # type: ignore[attr-defined]  # the class has it
     assert region[-1:] == b"c"
 
 
@@ -79,7 +79,7 @@ def test_large_buffers_below_protocol_5() -> None:
     payload = encode_call((Block(bytearray(OUT_OF_BAND)),), {}, 4)
     assert isinstance(payload, bytes)
     (back,), _ = decode_call(payload)
-    assert bytes(back.memory) == bytes(OUT_OF_BAND)  # type: ignore[attr-defined]
+    assert bytes(back.memory) == bytes(OUT_OF_BAND)  # type: ignore[attr-defined]  # the class has it
 
 
 def test_large_buffers_beside_what_goes_by_value(far: Any, script: Script) -> None:

@@ -41,7 +41,7 @@ def test_bound_methods_and_partials_are_taken_apart() -> None:
 
 
 def test_subclasses_of_partial_stay_whole() -> None:
-    class Own(functools.partial):  # type: ignore[type-arg]
+    class Own(functools.partial):  # type: ignore[type-arg]  # generic in stubs only
         pass
 
     own = Own(print, 1)
@@ -199,7 +199,7 @@ def test_a_changed_helper_of_a_depfunc_is_seen(far: Any) -> None:
 
 
 def test_a_dropped_lambda_is_collected(shipper: FunctionShipper) -> None:
-    function = lambda: 1  # noqa: E731
+    function = lambda: 1  # noqa: E731  # a lambda is what is shipped
     shipper.ship(function)
     gone = weakref.ref(function)
     del function

@@ -255,7 +255,7 @@ def test_enums_and_modules_are_relied_on(script: Script) -> None:
 
 
 def test_refused_guards_never_hold() -> None:
-    function = lambda: None  # noqa: E731
+    function = lambda: None  # noqa: E731  # a lambda is what is guarded
     guards = guards_of(function)
     assert guards.hold()
     guards.refuse()
@@ -266,11 +266,11 @@ def test_guards_do_not_keep_anything_alive(script: Script) -> None:
     def make() -> tuple[Guards, weakref.ref[Any], weakref.ref[Any]]:
         class Local:
             def method(self) -> type:
-                return __class__  # type: ignore[name-defined]
+                return __class__  # type: ignore[name-defined]  # the cell that Python makes
 
             @property
             def value(self) -> type:
-                return __class__  # type: ignore[name-defined]
+                return __class__  # type: ignore[name-defined]  # the cell that Python makes
 
         def recursive(n: int) -> object:
             return (recursive, Local)[n]

@@ -165,13 +165,13 @@ def test_the_frames_of_the_worker_are_left_out() -> None:
 
 def test_attributes_and_notes_come_along() -> None:
     error = OSError(2, "gone", "/some/file")
-    error.extra = [1]  # type: ignore[attr-defined]
+    error.extra = [1]  # type: ignore[attr-defined]  # any attribute may be set
     if sys.version_info >= (3, 11):
         error.add_note("a note")
     back = raised_by(lambda: raise_(error))
     assert type(back) is FileNotFoundError
     assert back.filename == "/some/file"
-    assert back.extra == [1]  # type: ignore[attr-defined]
+    assert back.extra == [1]  # type: ignore[attr-defined]  # as was set above
     if sys.version_info >= (3, 11):
         assert back.__notes__ == ["a note"]
 

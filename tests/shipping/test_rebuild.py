@@ -58,7 +58,7 @@ def test_a_class_is_made_once_and_dies_with_its_last_user() -> None:
 def test_an_enum_is_made_once() -> None:
     made = rebuild.make_enum("an enum's name", EnumMeta, "Made", (Enum,), {"A": 1})
     assert rebuild.make_enum("an enum's name", EnumMeta, "Made", (Enum,), {"A": 1}) is made
-    rebuild.fill_enum(made, ({"word": "w"}, {"A": {"extra": 2}}))  # type: ignore[arg-type]
+    rebuild.fill_enum(made, ({"word": "w"}, {"A": {"extra": 2}}))  # type: ignore[arg-type]  # damaged on purpose
     assert (made["A"].extra, made["A"].value) == (2, 1)
 
 
@@ -70,7 +70,7 @@ def test_what_comes_home_does_not_change_what_is_at_home() -> None:
         A = 1
 
     rebuild.fill_class(Here, {"level": 2})
-    rebuild.fill_enum(Kind, ({"level": 2}, {"A": {"extra": 2}}))  # type: ignore[arg-type]
+    rebuild.fill_enum(Kind, ({"level": 2}, {"A": {"extra": 2}}))  # type: ignore[arg-type]  # damaged on purpose
     assert Here.level == 1
     assert not hasattr(Kind, "level")
     assert not hasattr(Kind.A, "extra")

@@ -331,7 +331,7 @@ def test_row_7_other_protocols() -> None:
 
 def test_row_8_the_handshake_takes_keys_only() -> None:
     with pytest.raises(AttributeError):
-        ClientHandshake("password", NC, CLIENT_ID, CERTIFICATE)  # type: ignore[arg-type]
+        ClientHandshake("password", NC, CLIENT_ID, CERTIFICATE)  # type: ignore[arg-type]  # a wrong type is tried
 
 
 # --- threat row 10: nothing prints the secret ---------------------------------------------------

@@ -186,7 +186,7 @@ def test_ring_is_a_mapping_that_refuses_the_expired() -> None:
     assert repr(ring) == "<KeyRing key1/01010101, key2/02020202>"
     assert repr(KeyRing()) == "<KeyRing empty>"
     with pytest.raises(TypeError):
-        ring[bytes(16)] = keys[0]  # type: ignore[index]
+        ring[bytes(16)] = keys[0]  # type: ignore[index]  # it is frozen, which is tried
 
 
 def test_row_10_no_text_form_shows_the_secret() -> None:
@@ -226,4 +226,4 @@ def test_row_10_a_key_does_not_travel() -> None:
 
 def test_a_key_is_frozen() -> None:
     with pytest.raises(AttributeError):
-        KEY.name = "other"  # type: ignore[misc]
+        KEY.name = "other"  # type: ignore[misc]  # it is frozen, which is tried

@@ -168,8 +168,8 @@ def close_stdout() -> None:
 
 
 def remove_stdout() -> None:
-    sys.stdout = None  # type: ignore[assignment]
-    sys.stderr = None  # type: ignore[assignment]
+    sys.stdout = None  # type: ignore[assignment]  # what a job may do
+    sys.stderr = None  # type: ignore[assignment]  # what a job may do
 
 
 def replace_stdout() -> None:
@@ -196,7 +196,7 @@ class Raises:
 
 
 def stdout_that_raises() -> None:
-    sys.stdout = Raises()  # type: ignore[assignment]
+    sys.stdout = Raises()  # type: ignore[assignment]  # what a job may do
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def busy(pipe):
     ], stdout=subprocess.PIPE)
     grandchild = int(child.stdout.readline())
     os.write(pipe, f"{os.getpid()} {child.pid} {grandchild}\\n".encode())
-    time.sleep(600)
+    time.sleep(600)  # until it is killed
 
 def holds_the_lock(pipe):
     import os, re
@@ -53,7 +53,7 @@ def ignores_signals(pipe):
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_IGN)
     os.write(pipe, f"{os.getpid()}\\n".encode())
-    time.sleep(600)
+    time.sleep(600)  # until it is killed
 
 reading, writing = os.pipe()
 job = globals()[sys.argv[1]]

@@ -107,7 +107,7 @@ def test_jobs_run_in_the_order_in_which_they_were_sent(worker: Any) -> None:
 
 
 def test_the_time_that_a_job_took_is_reported(worker: Any) -> None:
-    assert worker.run(lambda: time.sleep(0.05)).result.seconds >= 0.05
+    assert worker.run(lambda: time.sleep(0.05)).result.seconds >= 0.05  # time is what is measured
 
 
 def test_large_arguments_and_results(worker: Any) -> None:
@@ -360,7 +360,7 @@ def test_a_crash_is_told_from_what_earlier_jobs_have_written(worker: Any) -> Non
 
 
 def test_killed_from_outside(worker: Any) -> None:
-    worker.start(lambda: time.sleep(60))
+    worker.start(lambda: time.sleep(60))  # a job that is running when it is ended
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(worker.Ended):
         worker.finish()

@@ -75,7 +75,7 @@ def test_many_are_not_held_back(desk: Desk) -> None:
         desk.add(job)
     assert [len(jobs) for jobs in desk.sent] == [128, 128]
     desk.reports.send_all()
-    assert sum(desk.sent, []) == list(range(300))  # noqa: RUF017
+    assert sum(desk.sent, []) == list(range(300))  # noqa: RUF017  # short lists
 
 
 def test_large_ones_are_not_held_back(desk: Desk) -> None:
