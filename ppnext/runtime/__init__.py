@@ -16,6 +16,7 @@
 * ``tls``        TLS contexts and the daemon's ephemeral certificate
 * ``processes``  worker processes
 * ``progress``   which job a worker has started last
+* ``cgroups``    where the limits of this process are written
 * ``cpus``       how many processors this process may use
 * ``keystore``   key files
 * ``privatefile`` files that only their owner can read or change
