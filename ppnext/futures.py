@@ -50,6 +50,8 @@ class Executor(futures.Executor):
         **server_kwargs: Any,
     ) -> None:
         if server is None:
+            if isinstance(max_workers, int) and max_workers < 0:
+                raise ValueError(f"max_workers must be more than 0, not {max_workers}")
             if max_workers == 0 and not server_kwargs.get("ppservers"):
                 raise ValueError("max_workers must be more than 0 unless there are ppservers")
             ncpus = AUTODETECT if max_workers is None else max_workers

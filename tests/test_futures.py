@@ -401,3 +401,8 @@ def test_settings_go_to_the_server() -> None:
 def test_all_processors_by_default() -> None:
     with Executor() as executor, Server() as server:
         assert executor.submit(abs, -1).server.get_ncpus() == server.get_ncpus()  # type: ignore[attr-defined]  # a Server, typed as object
+
+
+def test_too_few_workers_are_refused_by_the_name_that_was_used() -> None:
+    with pytest.raises(ValueError, match="max_workers must be more than 0, not -1"):
+        ppnext.Executor(-1)
