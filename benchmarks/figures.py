@@ -116,6 +116,7 @@ FIGURES = (
     Figure(1, "jobs/s ÷ ProcessPoolExecutor", _times("throughput", "executor"), 8, True),
     Figure(1, "jobs/s ÷ ppft", _times("throughput", "ppft"), 20, True),
     Figure(2, "one job ÷ bare ping-pong", _own("ppnext", "latency_floors"), 2, False),
+    Figure(2, "the same, each on its processor", _own("ppnext", "latency_apart"), 2, False),
     Figure(2, "one job, best peer ÷ ppnext", _times("latency", *LOCAL), 1, True),
     Figure(3, "map ÷ joblib", _times("map", "joblib"), 1, True),
     Figure(3, "map ÷ Pool.imap, best chunk size", _times("map", "pool"), 1, True),

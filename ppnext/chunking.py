@@ -17,10 +17,10 @@ from __future__ import annotations
 
 __all__ = ["TARGET", "ChunkPolicy", "check_chunksize"]
 
-TARGET = 0.004
+TARGET = 0.016
 """Seconds of work that a chunk aims at."""
 
-_LEAST = TARGET / 8
+_LEAST = 0.0005
 """Seconds of work below which that it is a job at all may be most of what a chunk takes: such a
 chunk says little of its calls, and chunks are not made smaller than that towards the end."""
 

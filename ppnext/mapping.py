@@ -31,8 +31,11 @@ from ppnext.shipping.chunks import decode_chunk
 
 __all__ = ["Chunk", "ChunkJob", "MapRun", "Results", "Submit"]
 
-_PATIENCE = 5 * TARGET
+_PATIENCE = 2 * TARGET
 """Seconds after which a worker begins no further call of a chunk."""
+
+_SLOW = 0.004
+"""Seconds of pulling arguments after which those that are there go as they are."""
 
 _PIECE = 256
 """Most arguments pulled between two looks at the clock."""
@@ -257,7 +260,7 @@ class MapRun:
     def _pull(self, size: int) -> list[object]:
         """Return the arguments of the next calls: so many, unless they end or come too slowly."""
         calls: list[object] = []
-        end = self._clock() + TARGET
+        end = self._clock() + _SLOW
         self._slow_source = False
         try:
             while self._inputs is not None and (have := len(calls)) < size:

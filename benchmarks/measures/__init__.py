@@ -55,7 +55,7 @@ class Sizes(NamedTuple):
     calls: int = 100_000
     uneven: int = 2_000
     array_mib: int = 64
-    trips: int = 5
+    trips: int = 9
     shared_mib: int = 256
     sharers: int = 200
     queued: int = 1_000_000
@@ -83,7 +83,7 @@ QUICK = Sizes(
     single=200,
     calls=50_000,
     uneven=500,
-    trips=3,
+    trips=5,
     shared_mib=64,
     sharers=50,
     queued=200_000,
@@ -92,11 +92,11 @@ QUICK = Sizes(
 
 GROUPS = {
     "cold": Group(15, 5, 20, 0.05),
-    "calls": Group(5, 3, 60, 0.35),
-    "map": Group(3, 2, 60, 0.5),
-    "uneven": Group(2, 1, 60, 0.65),
-    "array": Group(3, 2, 60, 0.8),
-    "broadcast": Group(2, 1, 90, 0.85),
+    "calls": Group(9, 3, 60, 0.35),
+    "map": Group(9, 2, 60, 0.5),
+    "uneven": Group(3, 1, 60, 0.65),
+    "array": Group(5, 2, 60, 0.8),
+    "broadcast": Group(3, 1, 90, 0.85),
     "queue": Group(2, 1, 120, 0.9),
     "idle": Group(1, 1, 40, 0.95),
     "scheduler": Group(1, 1, 300, 1.0),
@@ -110,6 +110,7 @@ MEASURES = {
         Measure("latency", "one job at a time, median", "µs", False),
         Measure("latency_high", "one job at a time, 99th percentile", "µs", False),
         Measure("latency_floors", "one job ÷ bare ping-pong", "×", False),
+        Measure("latency_apart", "one job ÷ bare ping-pong of two processors", "×", False),
         Measure("map", "map of small calls, best chunk size", "calls/s", True),
         Measure("uneven", "efficiency on uneven calls, best chunk size", "", True),
         Measure("array", "64 MiB array there and back", "MB/s", True),

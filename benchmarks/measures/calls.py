@@ -1,7 +1,8 @@
 """Jobs that do nothing: how many a second, what one costs the client, how long one takes.
 
 The time of one job depends on where the kernel has put the two processes, and that changes from
-second to second. So blocks of jobs and blocks of a bare ping-pong take turns in one process.
+second to second. So blocks of jobs and blocks of a bare ping-pong take turns in one process; of two
+ping-pongs where there are two processors, one of them with a processor for each end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 
 from benchmarks.jobs import nothing
 from benchmarks.measures import Found, Sizes
-from benchmarks.measures.floors import PingPong
+from benchmarks.measures.floors import PingPong, has_two_processors
 from benchmarks.peers.running import Running
 
 __all__ = ["calls", "latency", "percentiles", "throughput"]
@@ -28,6 +29,11 @@ def calls(peer: Running, sizes: Sizes, orders: dict) -> Found:
     values["latency_high"] = percentiles(times)[99]
     values["floor"] = percentiles(floors)[50]
     values["latency_floors"] = values["latency"] / values["floor"]
+    if has_two_processors():
+        with PingPong(apart=True) as floor:
+            again, apart = latency(peer, sizes.single, floor)
+        values["floor_apart"] = percentiles(apart)[50]
+        values["latency_apart"] = percentiles(again)[50] / values["floor_apart"]
     return Found(values, {"latency": [percentiles(times)], "floor": [percentiles(floors)]})
 
 
@@ -52,7 +58,7 @@ def latency(peer: Running, jobs: int, floor: PingPong) -> tuple[list[float], lis
         if result != number:
             raise ValueError("the result is wrong")
         if number % BLOCK == BLOCK - 1:
-            floors += [floor.microseconds() for _ in range(BLOCK)]
+            floors += floor.microseconds(BLOCK)
     return times, floors
 
 

@@ -1,6 +1,8 @@
 """Floors: what the machine itself takes, with nothing in between.
 
-* a ping-pong of a few bytes over a socketpair between two processes that do nothing else;
+* a ping-pong of a few bytes over a socketpair between two processes that do nothing else, wherever
+  the kernel puts them (often both on one processor, where a job could not run beside its client),
+  and with each on a processor of its own;
 * copies of an array in memory that has been touched before;
 * one TLS stream over loopback, as the standard library gives it, between two processes.
 """
@@ -8,6 +10,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import socket
 import subprocess
 import sys
@@ -15,7 +18,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["REPLY", "REQUEST", "PingPong", "certificate", "copy_seconds", "stream_seconds"]
+__all__ = [
+    "REPLY",
+    "REQUEST",
+    "PingPong",
+    "certificate",
+    "copy_seconds",
+    "has_two_processors",
+    "stream_seconds",
+]
 
 # As many bytes as ppnext sends for one job that does nothing, and gets back.
 REQUEST = 76
@@ -54,7 +65,14 @@ with context.wrap_socket(plain, server_side=True) as sock:
 
 
 class PingPong:
-    """A process that answers each message with another, over a socketpair; blocking calls."""
+    """A process that answers each message with another, over a socketpair; blocking calls.
+
+    Args:
+        apart: keep the two processes on two processors.
+    """
+
+    def __init__(self, apart: bool = False) -> None:
+        self._apart = apart
 
     def __enter__(self) -> PingPong:
         self._sock, theirs = socket.socketpair()
@@ -62,21 +80,38 @@ class PingPong:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _ECHO, str(theirs.fileno())], pass_fds=[theirs.fileno()]
             )
-        for _ in range(100):
-            self.microseconds()  # warm
+        if self._apart:
+            self._all = os.sched_getaffinity(0)
+            self._own = {min(self._all)}
+            os.sched_setaffinity(self._process.pid, {max(self._all)})
+        self.microseconds(100)  # warm
         return self
 
     def __exit__(self, *error: object) -> None:
         self._sock.close()
         self._process.wait()
 
-    def microseconds(self) -> float:
-        """Return how long one exchange takes."""
+    def microseconds(self, count: int) -> list[float]:
+        """Return how long so many exchanges take, each."""
+        if self._apart:
+            os.sched_setaffinity(0, self._own)  # of this thread only
+        try:
+            return [self._exchange() for _ in range(count)]
+        finally:
+            if self._apart:
+                os.sched_setaffinity(0, self._all)
+
+    def _exchange(self) -> float:
         start = time.perf_counter()
         self._sock.sendall(bytes(REQUEST))
         if len(self._sock.recv(REPLY)) != REPLY:
             raise ValueError("the ping-pong is broken")
         return (time.perf_counter() - start) * 1e6
+
+
+def has_two_processors() -> bool:
+    """Whether a process can be kept on a processor, and there are two."""
+    return hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1
 
 
 def copy_seconds(array: Any, scratch: Any) -> float:

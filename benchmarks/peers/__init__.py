@@ -38,7 +38,7 @@ class Peer(NamedTuple):
         daemon: the ppserver that it needs, if any.
         alone: whether it listens on all addresses, and so gets a network of its own.
         launcher: what runs its programs in place of plain ``python``.
-        heavy: whether it is slow to start, and so measured in every other round only.
+        heavy: whether it is slow to start, and so measured in every fourth round only.
     """
 
     name: str

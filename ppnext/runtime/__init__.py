@@ -6,6 +6,7 @@
 * ``looking``    what to do for a moment before going to sleep
 * ``attendance`` a thread that waits serves the stream that it waits for
 * ``streams``    a socket and the protocol state of its end
+* ``records``    large reads and writes over TLS
 * ``passing``    descriptors that go along with the bytes of a socket
 * ``memfd``      memory without a name
 * ``segments``   large payloads in such memory, written again and again

@@ -20,7 +20,7 @@ from ppnext.runtime.tls import check_channel, client_context, peer_certificate
 from ppnext.wire.handshake import NONCE_SIZE, PRE_AUTH_SIZE, ClientHandshake
 from ppnext.wire.keys import Key
 
-__all__ = ["Dialled", "Impostor", "dial", "read_some", "shake_tls", "within", "write_all"]
+__all__ = ["Dialled", "Impostor", "dial", "read_some", "shake_tls", "tune", "within", "write_all"]
 
 T = TypeVar("T")
 
@@ -29,6 +29,10 @@ _DEADLINE = 15.0
 
 _CONNECT = 3.0
 """Seconds for one address to answer at all, so that dead addresses do not hold up living ones."""
+
+
+_MOST_UNSENT = 256 * 1024
+"""Bytes that wait in the kernel before it says that the socket is full."""
 
 
 class Impostor(HandshakeError):
@@ -73,7 +77,7 @@ async def dial(
 async def _dial(address: Address, key: Key, client_id: bytes) -> Dialled:
     sock = await _connect(address)
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tune(sock)
         channel = client_context().wrap_socket(sock, do_handshake_on_connect=False)
     except BaseException:  # also when cancelled
         sock.close()
@@ -163,6 +167,17 @@ async def within(seconds: float, work: Coroutine[object, object, T]) -> T:
         raise
     finally:
         timer.cancel()
+
+
+def tune(sock: socket.socket) -> None:
+    """Set what both ends want of their TCP sockets.
+
+    Small messages leave at once, and what is queued is queued here, where small messages overtake
+    large payloads, and not in the kernel, where they cannot.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux and macOS
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
 
 
 async def shake_tls(channel: ssl.SSLSocket) -> None:

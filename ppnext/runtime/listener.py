@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ppnext.errors import HandshakeError, ListenError
 from ppnext.runtime.addresses import Address
-from ppnext.runtime.dialling import read_some, shake_tls, within, write_all
+from ppnext.runtime.dialling import read_some, shake_tls, tune, within, write_all
 from ppnext.runtime.tls import Identity, check_channel, server_context
 from ppnext.wire.admission import Admission, Offence
 from ppnext.wire.handshake import NONCE_SIZE, PRE_AUTH_SIZE, ServerHandshake
@@ -204,7 +204,7 @@ class Listener:
 
     async def _greet(self, stranger: _Stranger) -> ServerHandshake:
         stranger.socket.setblocking(False)
-        stranger.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tune(stranger.socket)
         channel = self._context.wrap_socket(
             stranger.socket, server_side=True, do_handshake_on_connect=False
         )

@@ -63,6 +63,13 @@ class Turn:
         else:
             self.loop.call_soon(call)
 
+    def next(self, call: Callable[[], None]) -> None:
+        """Have the loop make a call after what else it has to do. In the turn or in a visit."""
+        if self.is_visit:
+            self.soon(call)
+        else:
+            self.loop.call_soon(call)
+
     def later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         """Have the loop make a call after so many seconds."""
         timer = self.loop.call_later(seconds, call)

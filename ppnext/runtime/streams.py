@@ -14,11 +14,13 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 
 from ppnext.errors import ProtocolError
 from ppnext.runtime.loop import Turn
 from ppnext.runtime.passing import receive, send_passing
+from ppnext.runtime.records import joined, read_records, send_records
 from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import Bye, Message
 from ppnext.wire.payloads import Large, Payload
@@ -30,15 +32,16 @@ _READ = 1 << 17
 _WORTH_A_READ = 1 << 14
 """Bytes of a large payload that are read to their place; fewer are read with what follows them."""
 
-_SMALL = 1 << 14
-"""Buffers that are joined to one before they are given to TLS."""
-
 _BUFFERS = 512
 """Most buffers in one write; every system takes that many."""
 
 _PATIENCE = 5.0
 """Seconds that ``finish`` leaves the other end to close after all has been sent."""
-_READS_PER_TURN = 8
+
+_READS_PER_TURN = 4
+_PULLS_PER_TURN = 4
+"""Chunks of a stream that are read or written before the loop looks after others and timers."""
+
 _REASON = 1000
 """Most characters of a reason in a Bye."""
 
@@ -129,7 +132,8 @@ class Stream:
             return
         if not self._finishing:
             self.connection.send(Bye(reason[:_REASON]))
-        self._flush()
+        with suppress(OSError):  # it is as far as the socket takes it
+            self._write_some()
         self.close()
 
     def finish(self, reason: str, patience: float = _PATIENCE) -> None:
@@ -229,7 +233,8 @@ class Stream:
         """Read once and handle what has arrived. Return how many bytes; 0 at the end."""
         room = self.connection.room()
         if room is not None and len(room) >= _WORTH_A_READ:
-            count = self._fill(room)
+            sock = self._socket
+            count = read_records(sock, room) if self._is_tls else sock.recv_into(room)
             if count and not self._finished:
                 self._handle(self.connection.filled(count, monotonic()))
             return max(count, _READ) if count == len(room) else count
@@ -240,22 +245,6 @@ class Stream:
         if data and not self._finished:
             self._received(data, descriptors)
         return len(data)
-
-    def _fill(self, room: memoryview) -> int:
-        """Read to where the bytes belong. Return how many; 0 at the end."""
-        count = self._socket.recv_into(room)
-        if not self._is_tls or not count:
-            return count
-        # TLS gives one record at a time; to come back for each costs more than the record.
-        try:
-            while count < len(room):
-                more = self._socket.recv_into(room[count:])
-                if not more:
-                    break  # the end is met again by the next read
-                count += more
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            pass  # that is all there is now
-        return count
 
     def _received(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
         self._handle(self.connection.receive_data(data, monotonic(), descriptors))
@@ -276,17 +265,9 @@ class Stream:
     def _flush(self) -> None:
         self._flush_scheduled = False
         try:
-            while not self._closed:
-                if not self._pending:
-                    outgoing = self.connection.data_to_send(monotonic())
-                    if not outgoing.buffers:
-                        self._watch_writer(False)
-                        if self._finishing and not self._finished:
-                            self._await_end()
-                        return
-                    self._pending = outgoing.buffers
-                    self._passed = outgoing.passed
-                self._write()
+            if not self._write_some(_PULLS_PER_TURN) and not self._writer_watched:
+                self._flush_scheduled = True
+                self._turn.next(self._flush)
         except OSError as error:
             if self._turn.is_visit:
                 self._loop.call_soon_threadsafe(self._flush)  # what to do is the loop's business
@@ -298,20 +279,44 @@ class Stream:
                 self._readable()
                 self._end(_describe(error))
 
+    def _write_some(self, most: int | None = None) -> bool:
+        """Write what waits, at most so many chunks. Return whether that is known to be all.
+
+        Raises:
+            OSError: the socket takes no more for now, or it has failed.
+        """
+        pulls = 0
+        while not self._closed:
+            if not self._pending:
+                if pulls == most:
+                    return False
+                pulls += 1
+                outgoing = self.connection.data_to_send(monotonic())
+                if not outgoing.buffers:
+                    self._watch_writer(False)
+                    if self._finishing and not self._finished:
+                        self._await_end()
+                    return True
+                self._pending = outgoing.buffers
+                self._passed = outgoing.passed
+            self._write()
+        return True
+
     def _write(self) -> None:
         pending = self._pending
-        if len(pending) == 1 and self._passed is None:
-            sent = self._socket.send(pending[0])
-            self._pending = [] if sent == len(pending[0]) else _rest(pending, sent)
-            return
         if self._passed is not None:
             sent = send_passing(self._socket, pending, self._passed)
             self._passed = None
-        elif self._is_tls or not hasattr(self._socket, "sendmsg"):
-            self._pending = pending = _joined(pending)
+        elif self._is_tls:
+            self._pending = pending = joined(pending)
+            sent = send_records(self._socket, pending[0])
+        elif len(pending) == 1:
             sent = self._socket.send(pending[0])
-        else:
+        elif hasattr(self._socket, "sendmsg"):
             sent = self._socket.sendmsg(pending[:_BUFFERS])
+        else:
+            self._pending = pending = joined(pending)
+            sent = self._socket.send(pending[0])
         self._pending = _rest(pending, sent)
 
     def _await_end(self) -> None:
@@ -348,16 +353,6 @@ class Stream:
         if not self._closed:
             self.close()
             self._on_end(cause)
-
-
-def _joined(buffers: list[bytes | memoryview]) -> list[bytes | memoryview]:
-    """The buffers with small ones at the front made one; a large one is not copied."""
-    small = 0
-    while small < len(buffers) and len(buffers[small]) <= _SMALL:
-        small += 1
-    if small < 2:
-        return buffers
-    return [b"".join(buffers[:small]), *buffers[small:]]
 
 
 def _rest(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:

@@ -31,7 +31,7 @@ class Policy:
     poison_limit: int = 3
     loss_limit: int = 10
     horizon: float = 0.01
-    worth_hiding: float = 0.02
+    worth_hiding: float = 0.005
     prefetch_limit: int = 1024
     prefetch_most: int = 4096
     smoothing: float = 0.2

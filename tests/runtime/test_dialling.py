@@ -6,14 +6,16 @@ import asyncio
 import secrets
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from ppnext.errors import HandshakeError, NetworkError
 from ppnext.runtime.addresses import Address
-from ppnext.runtime.dialling import Dialled, Impostor, _authenticate, dial, within
+from ppnext.runtime.dialling import Dialled, Impostor, _authenticate, dial, tune, within
 from ppnext.runtime.tls import ephemeral_certificate, server_context
+from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.handshake import HELLO_SIZE, PROOF_SIZE, ServerHandshake
 from ppnext.wire.keys import new_key
 
@@ -140,6 +142,16 @@ def test_within_does_not_swallow_a_cancellation() -> None:
             await task
 
     asyncio.run(main())
+
+
+def test_a_socket_sends_at_once_and_queues_little() -> None:
+    """In the kernel nothing overtakes anything; what waits there is what a small job waits for."""
+    with socket.socket() as sock:
+        tune(sock)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        if sys.platform == "linux":
+            unsent = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+            assert 0 < unsent <= CHUNK_LIMIT
 
 
 def test_nothing_listens_there() -> None:

@@ -10,6 +10,7 @@ import ssl
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
@@ -295,6 +296,34 @@ def test_heartbeats_and_small_messages_pass_a_large_payload(pair: Pair) -> None:
         ]
         left.stream.close()
         right.stream.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("visit", [False, True])
+def test_a_large_payload_leaves_the_loop_time_for_others(pair: Pair, visit: bool) -> None:
+    """Also when the socket takes all of it at once."""
+
+    class Bottomless(Stubborn):
+        def sendmsg(self, buffers: Iterable[bytes | memoryview], *rest: object) -> int:
+            self.sizes.append(sum(map(len, buffers)))
+            return self.sizes[-1]
+
+    async def main() -> None:
+        sock = Bottomless(pair[0], [])
+        left = End(sock)  # type: ignore[arg-type]  # a fake socket
+        if visit:
+            left.turn.begin_visit()
+        left.stream.send(RESULT, (bytes(64 * CHUNK_LIMIT),))
+        if visit:
+            left.turn.end_visit()
+        seen = []
+        while left.connection.wants_to_send:
+            seen.append(sum(sock.sizes))
+            await asyncio.sleep(0)
+        assert len(seen) >= 8
+        assert max(b - a for a, b in pairwise(seen)) <= 10 * CHUNK_LIMIT
+        left.stream.close()
 
     asyncio.run(main())
 

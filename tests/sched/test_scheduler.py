@@ -259,7 +259,7 @@ def test_jobs_are_sent_ahead_when_the_way_takes_longer_than_the_job() -> None:
 
 def test_a_new_measurement_of_the_way_changes_what_is_sent_ahead() -> None:
     bench = Bench(horizon=0.002)
-    bench.worker(1)
+    bench.worker(1, latency=0.00001)
     bench.submit(*range(9))
     bench.finish(1, 0, seconds=0.01)
     assert bench.held(1) == [1]
