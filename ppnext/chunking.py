@@ -27,7 +27,7 @@ chunk says little of its calls, and chunks are not made smaller than that toward
 _SHORTEST = 1e-9
 """Seconds that a call takes at least: a clock may stand still."""
 
-_LARGEST = 16384
+_LARGEST = 8192
 """Most calls of a chunk whose size is learnt."""
 
 _GROWTH = 8
