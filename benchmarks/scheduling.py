@@ -24,11 +24,20 @@ from heapq import heappop, heappush
 from itertools import count
 
 from ppnext.sched.actions import Action, Assign, Release, Retract
-from ppnext.sched.model import JobId, JobState, NodeId, NodeKind
+from ppnext.sched.model import JobId, JobState, Need, NodeId, NodeKind
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
 
-__all__ = ["Cluster", "decisions", "efficiency", "main", "makespan", "scaling"]
+__all__ = [
+    "Cluster",
+    "decisions",
+    "efficiency",
+    "main",
+    "makespan",
+    "mixed",
+    "needs",
+    "scaling",
+]
 
 Result = tuple[JobId, int, float]
 
@@ -65,6 +74,15 @@ def scaling() -> dict[str, list[tuple[int, float]]]:
         "queue": [(size, _steady(1_000, size)) for size in (1_000, 10_000, 100_000, 1_000_000)],
         "nodes": [(size, _steady(size, 10_000)) for size in (10, 100, 1_000, 10_000)],
     }
+
+
+def needs() -> list[tuple[int, float]]:
+    """Return the microseconds of a decision by the number of needs that jobs have.
+
+    Measured as in ``scaling``, with 1,000 nodes that can run everything and 10,000 jobs that
+    wait; the needs go round. 0: no job needs anything.
+    """
+    return [(number, _steady(1_000, 10_000, 20_000, number)) for number in (0, 1, 10, 100, 200)]
 
 
 @contextmanager
@@ -110,11 +128,20 @@ def _seconds_each(nodes: int, slots: int, jobs: int, batch: int, duration: float
         return (time.process_time() - start) / jobs
 
 
-def _steady(nodes: int, waiting: int, rounds: int = 50_000) -> float:
-    """Return the CPU microseconds of a result and a new job while ``waiting`` jobs wait."""
+def _steady(nodes: int, waiting: int, rounds: int = 50_000, needs: int = 0) -> float:
+    """Return the CPU microseconds of a result and a new job while ``waiting`` jobs wait.
+
+    Args:
+        needs: how many different needs jobs have; 0: they need nothing.
+    """
+
+    def job() -> JobState:
+        number = next(numbers)
+        return JobState(JobId(number), None, need=number % needs if needs else None)
+
     scheduler = _cluster_of(nodes, 16)
     numbers = count()
-    everything = [JobState(JobId(next(numbers)), None) for _ in range(nodes * 16 + waiting)]
+    everything = [job() for _ in range(nodes * 16 + waiting)]
     scheduler.on_submit(everything)
     running: deque[tuple[NodeId, list[Result]]] = deque()
     for node, results in _results(scheduler.take_actions(), 1.0):
@@ -126,7 +153,7 @@ def _steady(nodes: int, waiting: int, rounds: int = 50_000) -> float:
             for _ in range(counted):
                 node, results = running.popleft()
                 scheduler.on_finished(node, results)
-                scheduler.on_submit([JobState(JobId(next(numbers)), None)])
+                scheduler.on_submit([job()])
                 running.extend(_results(scheduler.take_actions(), 1.0))
             spent = time.process_time() - start
     assert scheduler.waiting == waiting
@@ -136,11 +163,16 @@ def _steady(nodes: int, waiting: int, rounds: int = 50_000) -> float:
 # How good decisions are.
 
 
+def _same(need: Need, facts: object) -> str | None:
+    return None if need == facts else f"{facts}, not {need}"
+
+
 class _Machine:
     """A node in virtual time: starts jobs in the order in which they come, ``slots`` at a time."""
 
-    def __init__(self, node: NodeId, slots: int, speed: float) -> None:
+    def __init__(self, node: NodeId, slots: int, speed: float, facts: object) -> None:
         self.node = node
+        self.facts = facts
         self.slots = slots
         self.speed = speed
         self.queue: deque[tuple[JobId, int]] = deque()
@@ -156,6 +188,7 @@ class Cluster:
         latency: seconds to a node and back.
         turn: the client looks at what has arrived only every so many seconds; 0: at once.
         policy: the scheduler's numbers.
+        needs: of each job; a node must have the same as its facts. None: no job needs anything.
     """
 
     def __init__(
@@ -164,11 +197,13 @@ class Cluster:
         latency: float,
         turn: float = 0.0,
         policy: Policy | None = None,
+        needs: Sequence[Need] | None = None,
     ) -> None:
         self.now = 0.0
         self.retracted = 0
-        self._scheduler = Scheduler(policy)
+        self._scheduler = Scheduler(policy, _same)
         self._work = work
+        self._needs = needs or [None] * len(work)
         self._latency = latency
         self._turn = turn
         self._machines: dict[NodeId, _Machine] = {}
@@ -176,9 +211,16 @@ class Cluster:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = count()
 
-    def join(self, node: int, slots: int = 1, speed: float = 1.0, at: float = 0.0) -> None:
+    def join(
+        self,
+        node: int,
+        slots: int = 1,
+        speed: float = 1.0,
+        at: float = 0.0,
+        facts: object = None,
+    ) -> None:
         """A node joins."""
-        self._at(at, self._joined, _Machine(NodeId(node), slots, speed))
+        self._at(at, self._joined, _Machine(NodeId(node), slots, speed, facts))
 
     def lose(self, node: int, at: float) -> None:
         """A node is lost with all that it holds."""
@@ -186,8 +228,8 @@ class Cluster:
 
     def run(self) -> float:
         """Submit all jobs at once and return when the last one has ended, in seconds."""
-        jobs = [JobState(JobId(number), None) for number in range(len(self._work))]
-        self._scheduler.on_submit(jobs)
+        jobs = enumerate(self._needs)
+        self._scheduler.on_submit([JobState(JobId(job), None, need=need) for job, need in jobs])
         while self._heap and self._scheduler.jobs:
             self.now, _, call, arguments = heappop(self._heap)
             call(*arguments)
@@ -200,8 +242,9 @@ class Cluster:
 
     def _joined(self, machine: _Machine) -> None:
         self._machines[machine.node] = machine
+        name, slots = f"n{machine.node}", machine.slots
         self._scheduler.on_node_joined(
-            machine.node, f"n{machine.node}", NodeKind.DAEMON, machine.slots, self._latency
+            machine.node, name, NodeKind.DAEMON, slots, self._latency, machine.facts
         )
 
     def _lost(self, node: NodeId) -> None:
@@ -331,6 +374,30 @@ def makespan(seed: int = 1, sigma: float = 1.0, jobs: int = 100_000) -> dict[str
     }
 
 
+def mixed(seed: int = 1, sigma: float = 1.0, jobs: int = 20_000, old: int = 30) -> float:
+    """Return how much longer a load with needs takes than it must on nodes of two kinds.
+
+    100 nodes, ``old`` of them of the one kind. A third of the jobs need the one kind, a third the
+    other, in any order; log-normal, all submitted at once; the way to a node and back takes 1 ms.
+
+    Returns:
+        the time that it took, as a multiple of the largest of: all work over all slots, the work
+        for each kind over its slots, the longest job.
+    """
+    chance = random.Random(seed)
+    work = [chance.lognormvariate(0.0, sigma) for _ in range(jobs)]
+    needs = [chance.choice([None, "old", "new"]) for _ in range(jobs)]
+    cluster = Cluster(work, latency=0.001, needs=needs)
+    for node in range(100):
+        cluster.join(node, facts="old" if node < old else "new")
+    of_old, of_new = (
+        sum(seconds for seconds, need in zip(work, needs, strict=True) if need == kind)
+        for kind in ("old", "new")
+    )
+    bound = max(sum(work) / 100, of_old / old, of_new / (100 - old), max(work))
+    return cluster.run() / bound
+
+
 def _liquid(work: float, rate: float, changes: list[tuple[float, float]]) -> float:
     """Return when so much work is done at a rate that changes at these moments."""
     now = 0.0
@@ -349,6 +416,10 @@ def main() -> None:
     for what, points in scaling().items():
         curve = ", ".join(f"{size:,}: {value:.2f}" for size, value in points)
         print(f"microseconds of a decision by {what}: {curve}")
+    curve = ", ".join(f"{number}: {value:.2f}" for number, value in needs())
+    print(f"microseconds of a decision by needs: {curve}")
+    shares = ", ".join(f"{old} of 100: {mixed(old=old):.3f}" for old in (10, 30, 50, 90))
+    print(f"makespan with needs as a multiple of the bound, by nodes of one kind: {shares}")
     for turn in (0.0, 0.005):
         print(f"share of two workers' time that jobs take, the client looking every {turn} s:")
         uneven = efficiency(0.001, 1.5, 2_000, turn=turn)

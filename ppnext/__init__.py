@@ -59,9 +59,11 @@ if TYPE_CHECKING:
         ProtocolError,
         RemoteError,
         ResultNotShippable,
+        UnsuitablePython,
         WeakSecretError,
         WorkerDied,
     )
+    from ppnext.explaining import Explanation, explain
     from ppnext.futures import Executor
     from ppnext.job import Job
     from ppnext.jobserver import Server
@@ -76,6 +78,7 @@ __all__ = [
     "DestroyedServerError",
     "DiscoveryUnavailable",
     "Executor",
+    "Explanation",
     "HandshakeError",
     "Job",
     "JobCancelled",
@@ -94,18 +97,22 @@ __all__ = [
     "ResultNotShippable",
     "Server",
     "Template",
+    "UnsuitablePython",
     "WeakSecretError",
     "WorkerDied",
     "__version__",
+    "explain",
 ]
 
 _HOME = {
     "Broadcast": "ppnext.shipping.broadcasts",
     "Executor": "ppnext.futures",
+    "Explanation": "ppnext.explaining",
     "Job": "ppnext.job",
     "NodeStats": "ppnext.stats",
     "Server": "ppnext.jobserver",
     "Template": "ppnext.template",
+    "explain": "ppnext.explaining",
 }
 
 

@@ -16,7 +16,10 @@ from ppnext.client import Client
 from ppnext.nodes.local import WorkerPool
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.processes import WorkerProcess
+from ppnext.runtime.sharing import Sharing
 from ppnext.sched.policy import Policy
+from ppnext.shipping.project import Project
+from ppnext.shipping.roots import automatic_roots
 from ppnext.submitter import Submitter
 from ppnext.version import VERSION
 
@@ -37,6 +40,8 @@ class Assembly:
         proto: the pickle protocol.
         restart: start every job in a new worker process.
         backlog: most unfinished jobs before ``submit`` waits.
+        ship_roots: folders whose modules are the user's own, besides those that are anyway.
+        ship: installed distributions that come along.
 
     Attributes:
         thread: the event loop.
@@ -53,11 +58,15 @@ class Assembly:
         proto: int,
         restart: bool,
         backlog: int | None,
+        ship_roots: tuple[str, ...],
+        ship: tuple[str, ...],
     ) -> None:
+        project = Project([*automatic_roots(), *ship_roots], ship)
         self.thread = LoopThread("ppnext-engine")
         # A worker that ends after each job must not hold others that would have to be taken back.
         policy = Policy(prefetch_limit=0) if restart else Policy()
-        self.client = Client(self.thread, policy, backlog)
+        sharing = Sharing(on_idle=lambda: self.thread.turn.soon(self.pool.trim))
+        self.client = Client(self.thread, policy, project, sharing, backlog)
         engine = self.client.engine
         self.pool = WorkerPool(
             self.thread.turn,
@@ -67,11 +76,12 @@ class Assembly:
             list(sys.path),
             proto,
             environment,
+            sharing,
             restart,
             started,
+            list(project.roots),
         )
-        self.client.sharing = self.pool.sharing
-        self.submitter = Submitter(self.client, self.pool.sharing, proto)
+        self.submitter = Submitter(self.client, sharing, self.client.outfitter, proto)
         self.thread.post(self.pool.resize, ncpus)
 
     def use_network(self, network: Network, key: Key, silence: float) -> None:
@@ -104,7 +114,7 @@ class Assembly:
             network.wildcards,
             network.interfaces,
             Heartbeat(interval=min(5.0, silence / 4), dead=silence),
-            self.pool.sharing.allocate,
+            self.client.sharing.allocate,
         )
         self.client.troubles = remote.troubles
         self.thread.spawn(remote.run())

@@ -8,19 +8,23 @@ it turns what happened into the ends of futures, keeps the statistics and starts
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Condition, Semaphore
 from typing import cast
 
+from ppnext.audience import Finished
 from ppnext.broadcasting import Broadcasts, Buffer
 from ppnext.callbacks import CallbackThread
-from ppnext.engine import Engine, Finished
-from ppnext.errors import DestroyedServerError, NodeLost, PoisonedJob, WorkerDied
+from ppnext.endings import destroyed, destroyed_already, given_up
+from ppnext.engine import Engine
+from ppnext.fitting import Fitting, why_not
 from ppnext.groups import Groups
 from ppnext.job import Job, mark_finished, mark_sent
+from ppnext.needs import Facts, Need
 from ppnext.nodes.link import Link
+from ppnext.provisions import Provisions
 from ppnext.runtime.attendance import Attendance
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.sharing import Shared, Sharing
@@ -28,23 +32,16 @@ from ppnext.runtime.watch import is_possible as can_watch
 from ppnext.sched.actions import Cause
 from ppnext.sched.model import JobId, JobState, Mishap, Status
 from ppnext.sched.policy import Policy
+from ppnext.shipping.outfit import Outfitter
+from ppnext.shipping.project import Project
 from ppnext.stats import NodeStats
+from ppnext.wire.messages import Unfit
 from ppnext.wire.payloads import Payload
 
 __all__ = ["Client"]
 
-_ERRORS = {
-    Cause.POISONED: PoisonedJob,
-    Cause.WORKER_DIED: WorkerDied,
-    Cause.NODE_LOST: NodeLost,
-    Cause.LOST_TOO_OFTEN: NodeLost,
-}
-
 _FEW_WAIT = 8192
 """Jobs that wait in the scheduler before it is told of more."""
-
-_FEW_WORDS = 120
-"""Characters kept of the cause of each attempt but the last."""
 
 
 class Client:
@@ -53,6 +50,8 @@ class Client:
     Args:
         thread: the event loop.
         policy: the scheduler's numbers.
+        project: the user's own modules.
+        sharing: how large objects get to workers.
         backlog: most jobs that have not ended before ``submit`` waits; None for no limit.
     """
 
@@ -60,13 +59,18 @@ class Client:
         self,
         thread: LoopThread,
         policy: Policy,
+        project: Project,
+        sharing: Sharing,
         backlog: int | None = None,
     ) -> None:
         self._callbacks = CallbackThread()
-        self.engine = Engine(self, policy)
+        self.engine = Engine(self, policy, why_not)
+        self.fitting = Fitting(self.engine)
+        self.outfitter = Outfitter(project)
+        self._provisions = Provisions(project, self.outfitter, self.engine, thread.post)
         # Why servers that were tried are not connected, by address.
         self.troubles: dict[str, str] = {}
-        self.sharing = Sharing()
+        self.sharing = sharing
         self.broadcasts = Broadcasts(self._share, self._drop)
         self._thread = thread
         self._room = None if backlog is None else Semaphore(backlog)
@@ -102,12 +106,12 @@ class Client:
             DestroyedServerError: it is too late, also if that happened while there was no room.
         """
         if self._destroyed:
-            raise _destroyed_already()
+            raise destroyed_already()
         if self._room is not None:
             self._room.acquire()
             if self._destroyed:
                 self._room.release()  # for the next one who waits
-                raise _destroyed_already()
+                raise destroyed_already()
         self._inbox.append(job)
         if self._destroyed:
             self._fail_inbox()
@@ -177,6 +181,7 @@ class Client:
     def destroy(self) -> None:
         """End all jobs that have not ended, and wake everybody who waits for one."""
         self._destroyed = True
+        self._provisions.close()
         if self._room is not None:
             self._room.release()
         self._thread.post(self._end_all)
@@ -195,7 +200,7 @@ class Client:
                 job = self._inbox.popleft()
             except IndexError:  # another thread was faster
                 return
-            job.mark_failed(_destroyed())
+            job.mark_failed(destroyed())
 
     # On the loop.
 
@@ -206,7 +211,7 @@ class Client:
         jobs = [inbox.popleft() for _ in range(len(inbox))]
         if self._ended:
             for job in jobs:
-                job.mark_failed(_destroyed())
+                job.mark_failed(destroyed())
         else:
             self._groups.enter(jobs)
             self._backlog.extend(jobs)
@@ -216,13 +221,19 @@ class Client:
     def _feed(self) -> None:
         """Tell the scheduler of more jobs, as long as few wait there.
 
-        It needs some to choose from; what it knows of a job costs more than the job.
+        It needs some to choose from; what it knows of a job costs more than the job. Those that
+        wait there may wait for nodes of another kind than those that are free.
         """
         backlog, engine = self._backlog, self.engine
-        while backlog and engine.waiting < _FEW_WAIT:
+        while backlog and (engine.waiting < _FEW_WAIT or engine.open_slots):
             jobs = [backlog.popleft() for _ in range(min(len(backlog), _FEW_WAIT))]
+            need_of = self.fitting.need_of
             engine.submit(
-                [JobState(JobId(it.tid), it, it.once) for it in jobs if not it.cancelled()]
+                [
+                    JobState(JobId(it.tid), it, it.once, need_of(it))
+                    for it in jobs
+                    if not it.cancelled()
+                ]
             )
             self._groups.leave([it for it in jobs if it.cancelled()])
 
@@ -234,9 +245,9 @@ class Client:
         self._fail_inbox()
         self._ended = True
         for state in self.engine.states():
-            cast(Job, state.call).mark_failed(_destroyed())
+            cast(Job, state.call).mark_failed(destroyed())
         for job in self._backlog:
-            job.mark_failed(_destroyed())
+            job.mark_failed(destroyed())
         self._backlog.clear()
         self._groups.clear()
         with self._changed:
@@ -276,6 +287,11 @@ class Client:
         if not nodes:
             why = "".join(f"; {address}: {what}" for address, what in self.troubles.items())
             return f"waiting: no node is connected{why}{again}"
+        unfit = self.engine.why_not(job.tid)
+        if {name for name, _ in unfit} >= nodes.keys():
+            lacks = dict.fromkeys(f"{name} {why}" for name, why in unfit)
+            bound = "".join(f"; {reason}" for reason in job.definition.reasons)
+            return f"waiting: no node can run it: {'; '.join(lacks)}{bound}{again}"
         ahead = self.engine.waiting_before(job.tid)
         slots = sum(nodes.values())
         return f"waiting: {ahead} jobs before it, all {slots} slots are taken{again}"
@@ -329,7 +345,7 @@ class Client:
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         if not self._ended:
             ended = cast(Job, job.call)
-            ended.mark_failed(_ERRORS[cause](_explain(job.id, cause, mishaps)))
+            ended.mark_failed(given_up(job.id, cause, mishaps))
             self._groups.leave([ended])
             self._feed()
 
@@ -339,34 +355,36 @@ class Client:
     def job_withdrawn(self, job: int, withdrawn: bool) -> None:
         raise AssertionError("a client withdraws no jobs")
 
+    def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> Need:
+        need = self.fitting.refused(cast(Job, job.call), link, unfit.arguments)
+        self._thread.post(self._feed)
+        return need
+
+    def facts_of(self, link: Link) -> Facts:
+        return self.fitting.facts_of(link)
+
+    def told(self, link: Link, versions: Mapping[str, str]) -> None:
+        self.fitting.told(link, versions)
+        self._feed()
+
     def need(self, digest: bytes) -> None:
-        """Of no job: the engine keeps every function for as long as a job calls it."""
+        self._provisions.provide(digest)
+
+    def sought(self, link: Link, module: str) -> None:
+        self._provisions.seek(link, module)
 
     def node_joined(self, link: Link) -> None:
+        self.fitting.joined(link)
         self._recount(link)
+        self._feed()
 
     def node_resized(self, link: Link) -> None:
         self._recount(link)
 
     def node_gone(self, link: Link, cause: str | None) -> None:
+        self.fitting.gone(link)
         self._recount(link)
 
 
 def _nothing() -> None:
     """What the loop is asked to do by whoever waits for it to have done all else."""
-
-
-def _destroyed_already() -> DestroyedServerError:
-    return DestroyedServerError("the job server has been destroyed and takes no jobs")
-
-
-def _destroyed() -> DestroyedServerError:
-    return DestroyedServerError("the job server was destroyed before the job had ended")
-
-
-def _explain(job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> str:
-    # The last one in full, those before it in a few words: they mostly are the same.
-    *earlier, last = mishaps
-    story = [f"attempt {it.attempt} on {it.node}: {it.cause[:_FEW_WORDS]}" for it in earlier]
-    story.append(f"attempt {last.attempt} on {last.node}: {last.cause}")
-    return f"job {job} was given up: {cause.value} ({'; '.join(story)})"

@@ -14,75 +14,38 @@ together and results that come together are handled together.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import NamedTuple, Protocol, cast
+from typing import cast
 from weakref import WeakValueDictionary
 
-from ppnext.nodes.link import Call, Definition, Link
+from ppnext.audience import Audience, Finished
+from ppnext.nodes.link import Link
+from ppnext.nodes.roles import Call, Definition
 from ppnext.runtime.streams import Stream
 from ppnext.sched.actions import (
     Action,
     Assign,
-    Cause,
     End,
     Kept,
     Release,
     Retract,
     Withdrawn,
 )
-from ppnext.sched.model import JobId, JobState, Mishap, NodeId, NodeKind
+from ppnext.sched.model import JobId, JobState, NodeId, NodeKind
 from ppnext.sched.policy import Policy
+from ppnext.sched.pool import Fits
 from ppnext.sched.scheduler import Scheduler
-from ppnext.wire.messages import Died, Outcome, Returned
+from ppnext.wire.messages import Died, Outcome, Returned, Unfit
 from ppnext.wire.payloads import Payload
 
-__all__ = ["Audience", "Engine", "Finished"]
+__all__ = ["Engine"]
 
 _KEPT = 256
 """Most functions that are kept although no job calls them."""
 
 _KEPT_BYTES = 64 << 20
 """Most bytes of functions above which those go that no job calls."""
-
-
-class Finished(NamedTuple):
-    """A job that has ended by itself."""
-
-    job: JobState
-    outcome: Outcome
-    payload: Payload
-
-
-class Audience(Protocol):
-    """Who is told how jobs end: the futures of a client, or the session of a daemon."""
-
-    def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
-        """The jobs were sent to a node, where they run now or soon."""
-
-    def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
-        """The jobs have ended by themselves."""
-
-    def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        """The job has ended without a result."""
-
-    def job_lost(self, link: Link) -> None:
-        """An attempt at a job was lost, with its worker or with the node."""
-
-    def job_withdrawn(self, job: int, withdrawn: bool) -> None:
-        """The answer to ``withdraw``: the job is given back unstarted, or it stays."""
-
-    def need(self, digest: bytes) -> None:
-        """The engine does not have a function; it is to be fetched and given to ``provide``."""
-
-    def node_joined(self, link: Link) -> None:
-        """A node can take jobs."""
-
-    def node_resized(self, link: Link) -> None:
-        """A node runs more or fewer jobs at a time."""
-
-    def node_gone(self, link: Link, cause: str | None) -> None:
-        """A node has been lost, or was let go (None)."""
 
 
 class _Definition:
@@ -104,15 +67,20 @@ class Engine:
     Args:
         audience: who is told.
         policy: the scheduler's numbers.
+        fits: why a node with certain facts cannot run jobs with a need; None if all run all.
         held_most: most bytes of objects that are held, but for the newest.
     """
 
     def __init__(
-        self, audience: Audience, policy: Policy | None = None, held_most: int = 1 << 30
+        self,
+        audience: Audience,
+        policy: Policy | None = None,
+        fits: Fits | None = None,
+        held_most: int = 1 << 30,
     ) -> None:
         self.links: dict[NodeId, Link] = {}
         self._audience = audience
-        self._scheduler = Scheduler(policy)
+        self._scheduler = Scheduler(policy, fits)
         # Functions by content hash, for as long as a job calls them or they are among the last
         # _KEPT that were given, oldest first.
         self._definitions: WeakValueDictionary[bytes, Definition] = WeakValueDictionary()
@@ -185,11 +153,25 @@ class Engine:
             self._scheduler.on_withdraw(JobId(job))
         self._act()
 
+    def change(self, jobs: Iterable[JobId], need: Hashable) -> None:
+        """Jobs need something else from now on."""
+        self._scheduler.on_need(jobs, need)
+        self._act()
+
+    def learn(self, link: Link, facts: object) -> None:
+        """More is known of a node, or something else."""
+        if link.node in self.links:
+            self._scheduler.on_facts(link.node, facts)
+            self._act()
+
     # What the nodes report.
 
     def on_joined(self, link: Link) -> None:
         self.links[link.node] = link
-        self._scheduler.on_node_joined(link.node, link.name, link.kind, link.slots, link.latency)
+        facts = self._audience.facts_of(link)
+        self._scheduler.on_node_joined(
+            link.node, link.name, link.kind, link.slots, link.latency, facts
+        )
         self._audience.node_joined(link)
         self._act()
 
@@ -235,6 +217,22 @@ class Engine:
         else:
             self._missing.setdefault(digest, []).append(link.node)
             self._audience.need(digest)
+
+    def on_unfit(self, link: Link, unfit: Unfit) -> None:
+        job = JobId(unfit.job)
+        state = self._scheduler.jobs.get(job)
+        need = None if state is None else self._audience.job_unfit(state, link, unfit)
+        if need is None:
+            self._scheduler.on_finished(link.node, [(job, unfit.attempt, 0.0)])
+        else:
+            self._scheduler.on_unfit(link.node, job, unfit.attempt, need)
+        self._act()
+
+    def on_facts(self, link: Link, versions: Mapping[str, str]) -> None:
+        self._audience.told(link, versions)
+
+    def on_seek(self, link: Link, module: str) -> None:
+        self._audience.sought(link, module)
 
     def on_resized(self, link: Link) -> None:
         if link.node in self.links:
@@ -329,6 +327,10 @@ class Engine:
         """What the scheduler knows of a job; None when it has ended."""
         return self._scheduler.jobs.get(JobId(job))
 
+    def why_not(self, job: int) -> list[tuple[str, str]]:
+        """Return the names of the nodes that cannot run a job, each with the reason."""
+        return self._scheduler.why_not(JobId(job))
+
     def waiting_before(self, job: int) -> int:
         """How many jobs will be placed before this one."""
         return self._scheduler.waiting_before(JobId(job))
@@ -347,6 +349,11 @@ class Engine:
     def waiting(self) -> int:
         """How many jobs wait to be placed."""
         return self._scheduler.waiting
+
+    @property
+    def open_slots(self) -> int:
+        """How many slots would take another job, of one kind or another."""
+        return self._scheduler.open_slots
 
     @property
     def unfinished(self) -> int:

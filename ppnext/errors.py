@@ -5,7 +5,8 @@
     PpnextError
     ├── JobError                  a job ended without a result; the job knows why
     │   ├── RemoteError           it raised something that cannot be rebuilt here
-    │   │   └── JobExited         it raised SystemExit or another non-Exception
+    │   │   ├── JobExited         it raised SystemExit or another non-Exception
+    │   │   └── UnsuitablePython  the node's Python cannot load what was sent
     │   ├── ResultNotShippable    its result cannot be pickled
     │   ├── WorkerDied            its worker process died and it may not be run again
     │   │   └── PoisonedJob       its worker died under it too often
@@ -54,6 +55,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "ResultNotShippable",
+    "UnsuitablePython",
     "WeakSecretError",
     "WorkerDied",
 ]
@@ -88,6 +90,13 @@ class JobExited(RemoteError):
     """A job raised ``SystemExit``, ``KeyboardInterrupt`` or the like, which is no ``Exception``.
 
     It is not raised as itself: that would end the client's program instead of one job.
+    """
+
+
+class UnsuitablePython(RemoteError):
+    """The Python of a node cannot load a function or arguments; that of another node may.
+
+    Jobs are then run elsewhere. It is raised where there is no job: by what a job unpickles itself.
     """
 
 

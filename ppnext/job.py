@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from threading import TIMEOUT_MAX, Lock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, RemoteError
 from ppnext.runtime.attendance import Sleeper, taken_lock
 from ppnext.shipping.functions import Definition
@@ -25,29 +24,16 @@ from ppnext.shipping.outcomes import decode_exception, decode_result, encode_res
 from ppnext.wire.messages import Outcome
 from ppnext.wire.payloads import Payload, view_of
 
-__all__ = ["Job", "JobOwner", "mark_finished", "mark_sent"]
+if TYPE_CHECKING:
+    from ppnext.explaining import Explanation
+    from ppnext.jobowner import JobOwner
+
+__all__ = ["Job", "mark_finished", "mark_sent"]
 
 # Guards the steps of all jobs from one state to the next: it is taken for an instant.
 _lock = Lock()
 
 _PENDING, _SENT, _CANCELLED, _FINISHED = range(4)
-
-
-class JobOwner(Protocol):
-    """Whose job it is: the client that knows where it stands."""
-
-    @property
-    def callbacks(self) -> CallbackThread:
-        """Where users' callbacks run."""
-
-    def describe(self, job: Job) -> str:
-        """Say in one line where the job is, or why it waits."""
-
-    def cancelled(self, job: Job) -> None:
-        """The job was cancelled by its user."""
-
-    def attend(self, job: Job) -> Sleeper | None:
-        """Return what a thread that waits for the job should sleep on; None for a lock."""
 
 
 class _Raised(Exception):
@@ -72,6 +58,7 @@ class Job(Future[Any]):
         arguments: the arguments, as they are shipped; empty once the job has ended.
         uses: broadcast objects that the arguments refer to; none once the job has ended.
         once: whether it must not be started a second time.
+        requires: what nodes must have to run it.
         is_counted: whether ``Server.wait`` waits for it.
     """
 
@@ -92,6 +79,7 @@ class Job(Future[Any]):
         "is_counted",
         "node",
         "once",
+        "requires",
         "seconds",
         "server",
         "tid",
@@ -109,6 +97,7 @@ class Job(Future[Any]):
         callback: tuple[Callable[..., object], tuple[Any, ...]] | None = None,
         uses: Sequence[object] = (),
         once: bool = False,
+        requires: tuple[str, ...] = (),
     ) -> None:
         # Future.__init__ is called by _make_future.
         self._is_future = False
@@ -119,6 +108,7 @@ class Job(Future[Any]):
         self.arguments = arguments
         self.uses = uses
         self.once = once
+        self.requires = requires
         self.is_counted = False
         self.node: str | None = None
         self.attempts = 0
@@ -211,6 +201,13 @@ class Job(Future[Any]):
         At most 1 MiB is kept, from its beginning and its end; a line says how much was left out.
         """
         return self._output
+
+    @property
+    def shipping(self) -> Explanation:
+        """How its function is sent, and what comes along."""
+        from ppnext.explaining import explanation_of  # only for who asks
+
+        return explanation_of(self.definition)
 
     def status(self) -> str:
         """Say in one line where the job is, or why it waits."""

@@ -22,6 +22,7 @@ from ppnext.settings import (
     check_backlog,
     check_ncpus,
     check_proto,
+    check_shipped,
 )
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class Server:
         interfaces: addresses of the network interfaces on which to look for ppservers; all if
             None and ``PPNEXT_INTERFACES`` is not set.
         backlog: most unfinished jobs before ``submit`` waits for one to end; None for no limit.
+        ship_roots: folders whose modules are the user's own and come along with jobs, besides those
+            of the script and the current one.
+        ship: installed distributions that come along as well, pure Python only.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -85,10 +89,13 @@ class Server:
         key_file: str | os.PathLike[str] | None = None,
         interfaces: Iterable[str] | str | None = None,
         backlog: int | None = None,
+        ship_roots: Iterable[str | os.PathLike[str]] = (),
+        ship: Iterable[str] = (),
     ) -> None:
         self._ncpus = check_ncpus(ncpus)
         self._proto = check_proto(proto)
         self._backlog = check_backlog(backlog)
+        roots, shipped = check_shipped(ship_roots, ship)
         silence = _check_timeout(socket_timeout)
         if self._ncpus:
             check_platform()
@@ -100,7 +107,7 @@ class Server:
         from ppnext.assembly import Assembly
 
         self._parts = Assembly(
-            self._ncpus, started, environment, self._proto, restart, self._backlog
+            self._ncpus, started, environment, self._proto, restart, self._backlog, roots, shipped
         )
         self._destroyed = False
         if network is not None and key is not None:
@@ -122,6 +129,7 @@ class Server:
         *,
         kwargs: Mapping[str, Any] | None = None,
         retry: bool = True,
+        requires: tuple[str, ...] = (),
     ) -> Job:
         """Run ``func(*args, **kwargs)`` on some node, and return at once.
 
@@ -139,9 +147,11 @@ class Server:
             kwargs: keyword arguments for ``func``.
             retry: whether the job may be started again when its worker or node is lost; if not,
                 it then ends with ``WorkerDied`` or ``NodeLost``.
+            requires: what nodes must have to run it, such as ``("numpy>=2", "python>=3.11")``.
 
         Raises:
             TypeError: an argument is of the wrong type.
+            ValueError: a requirement is malformed.
             NotShippable: the function or an argument cannot be pickled.
             DestroyedServerError: the server has been destroyed.
         """
@@ -154,6 +164,7 @@ class Server:
             or depfuncs is not _NOTHING
             or modules is not _NOTHING
             or callbackargs is not _NOTHING
+            or requires is not _NOTHING
             or type(args) is not tuple
             or type(group) is not str
             or not callable(func)
@@ -161,6 +172,7 @@ class Server:
             check_call(
                 func, args, depfuncs, modules, callback, callbackargs, group, globals, kwargs
             )
+            requires = self._parts.client.fitting.check(requires)
         return self._parts.submitter.submit(
             self,
             func,
@@ -172,6 +184,7 @@ class Server:
             group,
             None if callback is None else (callback, callbackargs),
             retry,
+            requires,
         )
 
     def map(
@@ -180,6 +193,7 @@ class Server:
         *iterables: Iterable[Any],
         chunksize: int | str = "auto",
         ordered: bool = True,
+        requires: tuple[str, ...] = (),
     ) -> Iterator[Any]:
         """Call ``func`` with each set of arguments, as ``map`` does; yield the results.
 
@@ -193,13 +207,14 @@ class Server:
             chunksize: calls that go as one job; ``"auto"`` for as many as make some milliseconds,
                 which is learnt while it runs.
             ordered: whether results come in the order of the arguments, or as they are there.
+            requires: as for ``submit``.
 
         Raises:
             TypeError, ValueError: an argument is wrong.
             NotShippable: the function cannot be pickled.
             DestroyedServerError: the server has been destroyed.
         """
-        return self._map(func, iterables, chunksize, ordered).results()
+        return self._map(func, iterables, chunksize, ordered, requires=requires).results()
 
     def _map(
         self,
@@ -209,12 +224,15 @@ class Server:
         ordered: bool = True,
         keep_going: bool = False,
         group: str = "default",
+        requires: tuple[str, ...] = (),
     ) -> MapRun:
         if self._destroyed:
             raise DestroyedServerError("the job server has been destroyed and takes no jobs")
 
-        return self._parts.submitter.map(
-            self, self._slots, func, iterables, chunksize, ordered, keep_going, group
+        parts = self._parts
+        requires = parts.client.fitting.check(requires) if requires else ()
+        return parts.submitter.map(
+            self, self._slots, func, iterables, chunksize, ordered, keep_going, group, requires
         )
 
     def _slots(self) -> int:

@@ -5,11 +5,15 @@ Everything a caller can get wrong is checked before anything is started.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+
 __all__ = [
     "AUTODETECT",
     "check_backlog",
     "check_ncpus",
     "check_proto",
+    "check_shipped",
 ]
 
 AUTODETECT = "autodetect"
@@ -67,3 +71,26 @@ def check_backlog(backlog: object) -> int | None:
     if backlog < 1:
         raise ValueError(f"backlog must be 1 or more, not {backlog}")
     return backlog
+
+
+def check_shipped(
+    ship_roots: Iterable[str | os.PathLike[str]], ship: Iterable[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return folders and names of distributions whose modules come along with jobs.
+
+    Raises:
+        TypeError: they are not in a tuple or list, or not paths and strings.
+        ValueError: a folder is none.
+    """
+    for name, given in (("ship_roots", ship_roots), ("ship", ship)):
+        if isinstance(given, (str, bytes)) or not isinstance(given, (tuple, list)):
+            raise TypeError(
+                f"{name} must be a tuple, not {given!r:.60}; did you mean ({given!r},)?"
+            )
+    roots = tuple(os.path.abspath(os.fspath(root)) for root in ship_roots)
+    for root in roots:
+        if not os.path.isdir(root):
+            raise ValueError(f"ship_roots must be folders; there is no folder {root}")
+    if not all(isinstance(it, str) for it in ship):
+        raise TypeError(f"ship must be names of distributions, not {ship!r:.60}")
+    return roots, tuple(ship)

@@ -20,6 +20,7 @@ from ppnext.shipping.broadcasts import Broadcast, take_used
 from ppnext.shipping.calls import encode_call, encode_object
 from ppnext.shipping.envelope import Parts
 from ppnext.shipping.functions import Definition, FunctionShipper, unwrap_call
+from ppnext.shipping.outfit import Outfitter
 from ppnext.wire.connection import PAYLOAD_LIMIT
 from ppnext.wire.payloads import Payload
 
@@ -32,12 +33,14 @@ class Submitter:
     Args:
         client: where jobs go.
         sharing: where large arguments are put.
+        outfitter: what functions need of the user's modules.
         proto: the pickle protocol.
     """
 
-    def __init__(self, client: Client, sharing: Sharing, proto: int) -> None:
+    def __init__(self, client: Client, sharing: Sharing, outfitter: Outfitter, proto: int) -> None:
         self._client = client
         self._sharing = sharing
+        self._outfitter = outfitter
         self._proto = proto
         self._tids = count()
         self._shipper = FunctionShipper(proto)
@@ -55,12 +58,13 @@ class Submitter:
         group: str,
         callback: tuple[Callable[..., Any], tuple[Any, ...]] | None,
         retry: bool,
+        requires: tuple[str, ...],
     ) -> Job:
         """Submit one call; see ``Server.submit``."""
         plain, all_args, all_kwargs = unwrap_call(func, args, kwargs or {})
         definition = self._shipper.ship(plain, depfuncs, modules, namespace)
         arguments = encode_call(all_args, all_kwargs, self._proto)
-        job = self._job(server, group, definition, arguments, callback, not retry)
+        job = self._job(server, group, definition, arguments, callback, not retry, requires)
         self._client.submit(job)
         return job
 
@@ -74,13 +78,14 @@ class Submitter:
         ordered: bool,
         keep_going: bool,
         group: str,
+        requires: tuple[str, ...],
     ) -> MapRun:
         """Return a map, not started; see ``Server.map`` and ``MapRun``."""
 
         def submit(
             definition: Definition, arguments: bytes | Parts, ended: Callable[[object], object]
         ) -> Job:
-            job = self._job(server, group, definition, arguments)
+            job = self._job(server, group, definition, arguments, requires=requires)
             Future.add_done_callback(job, ended)  # not in the callback thread
             self._client.submit(job, eager=True)
             return job
@@ -95,8 +100,10 @@ class Submitter:
         arguments: bytes | Parts,
         callback: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
         once: bool = False,
+        requires: tuple[str, ...] = (),
     ) -> Job:
         """Return a job with what this thread has just pickled for it."""
+        definition = self._outfitter.complete(definition)
         _check_size("function", definition.payload)
         _check_size("arguments", arguments)
         uses = take_used()
@@ -112,6 +119,7 @@ class Submitter:
             callback,
             uses,
             once,
+            requires,
         )
 
     def broadcast(self, obj: object) -> Broadcast:

@@ -13,10 +13,12 @@ from ppnext.client import Client
 from ppnext.errors import DestroyedServerError, NodeLost, PoisonedJob, WorkerDied
 from ppnext.job import Job
 from ppnext.runtime.loop import LoopThread
+from ppnext.runtime.sharing import Sharing
 from ppnext.sched.model import NodeKind
 from ppnext.sched.policy import Policy
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.outcomes import encode_exception, encode_result
+from ppnext.shipping.project import Project
 from ppnext.wire.messages import Died, Outcome
 
 PATIENCE = 20.0
@@ -26,6 +28,7 @@ class Definition:
     """The function of all jobs."""
 
     digest, payload, uses = b"f" * 32, b"code", ()
+    python, without, reasons = None, frozenset(), ()
 
 
 class Node:
@@ -39,7 +42,7 @@ class Node:
         client.thread.ask(lambda: self.engine.on_joined(self))
         self._ask = client.thread.ask
 
-    jobs = None
+    jobs, hello = None, None
 
     def run(self, jobs):
         self.sent += [(job.id, job.attempt) for job in jobs]
@@ -77,7 +80,7 @@ def make() -> Iterator[Callable[..., Client]]:
 
     def make(backlog=None):
         thread = LoopThread("test-client")
-        clients.append(Client(thread, Policy(), backlog))
+        clients.append(Client(thread, Policy(), Project(()), Sharing(), backlog))
         clients[-1].thread = thread
         return clients[-1]
 

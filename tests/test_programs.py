@@ -159,6 +159,15 @@ def test_a_script_without_a_main_guard_and_without_destroy(programs):
     assert programs.run(programs.script(SCRIPT)) == SAID
 
 
+def test_modules_in_the_current_folder_do_not_stand_in_for_what_workers_are_made_of(programs):
+    for name in ("socket", "selectors", "pickle", "msgspec", "ppnext"):
+        (programs.directory / f"{name}.py").write_text("raise SystemExit('not this one')")
+    script = programs.directory / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text("import ppnext\nprint(ppnext.Server(1).submit(abs, (-3,))())\n")
+    assert programs.run(str(script)) == "3\n"
+
+
 def test_python_c(programs):
     assert programs.run("-c", textwrap.dedent(SCRIPT)) == SAID
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
 from ppnext.errors import ProtocolError
+from ppnext.nodes.roles import Call, Definition, Owner
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.runtime.streams import Stream
 from ppnext.sched.model import JobState, NodeId, NodeKind
@@ -19,10 +20,15 @@ from ppnext.wire.connection import Received
 from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
     BATCH_LIMIT,
+    OLDEST,
     PROTOCOL,
+    SINCE,
+    Ask,
     Define,
     Died,
     Drop,
+    Facts,
+    Found,
     Freed,
     Hello,
     Hold,
@@ -35,89 +41,25 @@ from ppnext.wire.messages import (
     Retract,
     Returned,
     Run,
+    Seek,
     Start,
+    Unfit,
 )
 from ppnext.wire.payloads import Payload, split, view_of
 
-__all__ = ["Call", "Definition", "Link", "Owner", "check_protocol"]
-
-
-class Definition(Protocol):
-    """A function, or another object that jobs use, by its content."""
-
-    @property
-    def digest(self) -> bytes:
-        """Content hash of the payload."""
-
-    @property
-    def payload(self) -> Payload | None:
-        """None where it has not arrived yet."""
-
-    @property
-    def is_held(self) -> bool:
-        """Whether nodes keep it until they are told to drop it."""
-
-    @property
-    def uses(self) -> Sequence[object]:
-        """Definitions of the objects that it refers to."""
-
-
-class Call(Protocol):
-    """What is needed to run a job, all of it opaque."""
-
-    @property
-    def definition(self) -> Definition:
-        """The function."""
-
-    @property
-    def arguments(self) -> Payload:
-        """The arguments."""
-
-    @property
-    def uses(self) -> Sequence[object]:
-        """Definitions of the objects that the arguments refer to, as far as that is known."""
-
-
-class Owner(Protocol):
-    """Who is told what links report: an engine."""
-
-    def on_joined(self, link: Link) -> None:
-        """The node can take jobs."""
-
-    def on_results(
-        self, link: Link, outcomes: Sequence[Outcome], payloads: Sequence[Payload]
-    ) -> None:
-        """Jobs ended by themselves."""
-
-    def on_died(self, link: Link, died: Died) -> None:
-        """A job's worker, somewhere behind the node, is gone."""
-
-    def on_returned(self, link: Link, returned: Returned) -> None:
-        """The node gave jobs back, or said which it keeps."""
-
-    def on_need(self, link: Link, digest: bytes) -> None:
-        """The node does not have a function that it was told to run."""
-
-    def on_resized(self, link: Link) -> None:
-        """The node's ``slots`` or ``latency`` have changed."""
-
-    def on_draining(self, link: Link) -> None:
-        """The node is to get no more jobs, and to be closed when it has none."""
-
-    def on_lost(self, link: Link, cause: str, running: int | None) -> None:
-        """The node is gone; its link is closed. It has started this job last, if that is known."""
+__all__ = ["Link", "check_protocol"]
 
 
 def check_protocol(hello: Hello, name: str) -> None:
-    """Refuse an end that speaks another version of the protocol.
+    """Refuse an end that is too old; a newer one speaks this end's version with it.
 
     Raises:
-        ProtocolError: it does; the message names both versions.
+        ProtocolError: it is; the message names the versions.
     """
-    if hello.protocol != PROTOCOL:
+    if hello.protocol < OLDEST:
         raise ProtocolError(
             f"{name} (ppnext {hello.version}) speaks version {hello.protocol} of the protocol, "
-            f"this end version {PROTOCOL}; install the same version of ppnext on both"
+            f"this end versions {OLDEST} to {PROTOCOL}; install a newer ppnext there"
         )
 
 
@@ -254,6 +196,21 @@ class Link:
         """Ask for jobs that have not been started."""
         self._stream(self._control).send(Retract(list(jobs)))
 
+    def ask(self, distributions: Sequence[str]) -> bool:
+        """Ask which versions of some distributions are there. Return False if it knows no such
+        question."""
+        return self._say_if_known(Ask(list(distributions)))
+
+    def found(self, module: str, digest: bytes, why: str = "") -> None:
+        """Answer a job there that looks for a module; with no digest if there is none."""
+        self._say_if_known(Found(module, digest, why))
+
+    def _say_if_known(self, message: Message) -> bool:
+        known = self.hello is not None and self.hello.protocol >= SINCE.get(type(message), 1)
+        if known:
+            self._stream(self._jobs).send(message)
+        return known
+
     def close(self, reason: str) -> None:
         """Say Bye and close. The owner is not told."""
         if self._closed:
@@ -320,6 +277,14 @@ class Link:
         elif isinstance(message, Died):
             self.held -= 1
             self._owner.on_died(self, message)
+        elif isinstance(message, Unfit):
+            self.held -= 1
+            self._take_back(message.job, False)
+            self._owner.on_unfit(self, message)
+        elif isinstance(message, Facts):
+            self._owner.on_facts(self, message.versions)
+        elif isinstance(message, Seek):
+            self._owner.on_seek(self, message.module)
         elif isinstance(message, Offer):
             self.slots = message.slots
             self._owner.on_resized(self)

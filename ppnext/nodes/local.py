@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ppnext.nodes.link import Link, Owner
+from ppnext.nodes.link import Link
+from ppnext.nodes.roles import Owner
 from ppnext.runtime.loop import Turn
 from ppnext.runtime.processes import WorkerProcess, start_worker
 from ppnext.runtime.sharing import Sharing
@@ -57,8 +58,10 @@ class WorkerPool:
         path: where workers look for modules; empty for where they look by themselves.
         protocol: pickle protocol for results.
         environment: see ``worker_environment``.
+        sharing: how large payloads get to workers and back; closed with the pool.
         restart: replace each worker after every job.
         started: worker processes to begin with, started with the same environment.
+        roots: folders of the user's own modules, if they are on this machine.
     """
 
     def __init__(
@@ -70,19 +73,20 @@ class WorkerPool:
         path: list[str],
         protocol: int,
         environment: Mapping[str, str],
+        sharing: Sharing,
         restart: bool = False,
         started: Iterable[WorkerProcess] = (),
+        roots: Sequence[str] = (),
     ) -> None:
         self._turn = turn
         self._loop = turn.loop
         self._owner = owner
         self._new_node = new_node
-        self._setup = Setup(name, path, protocol)
+        self._setup = Setup(name, path, protocol, list(roots))
         self._environment = environment
         self._restart = restart
         self._started = list(started)
-        self.sharing = Sharing(on_idle=lambda: turn.soon(self._trim))
-        """How large payloads get to workers and back."""
+        self.sharing = sharing
         self._closed = False
         self._trimming: asyncio.TimerHandle | None = None
         self._wanted = 0
@@ -182,22 +186,23 @@ class WorkerPool:
         self._watch_exit(worker)
 
     def _on_messages(self, worker: _Worker, arrived: list[Received]) -> None:
-        if worker.link.hello is None:
-            self._failures = 0
+        is_new = worker.link.hello is None
         surplus = self._restart or self._surplus > 0
         if surplus and not worker.leaving and any(isinstance(it.message, Result) for it in arrived):
             # Before the result is handed over: that would bring the worker its next job.
             self._let_go(worker)
             self._owner.on_draining(worker.link)
         worker.link.on_messages(arrived)
+        if is_new:  # and it was not refused
+            self._failures = 0
         if any(isinstance(it.message, Returned) for it in arrived):
             self._dismiss_idle()
 
-    def _trim(self) -> None:
+    def trim(self) -> None:
         """Give idle memory back when its time has come, and look again until there is none."""
         again = self.sharing.trim()
         if again is not None and not self._closed:
-            self._trimming = self._loop.call_later(again, self._trim)
+            self._trimming = self._loop.call_later(again, self.trim)
 
     # The end of a worker.
 

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable, Coroutine
 
 from ppnext.errors import DiscoveryUnavailable, NetworkError
-from ppnext.nodes.link import Link, Owner
+from ppnext.nodes.link import Link
+from ppnext.nodes.roles import Owner
 from ppnext.runtime.addresses import Address, Wildcard
 from ppnext.runtime.candidates import UNTRUSTED_PENALTY, Candidates
 from ppnext.runtime.dialling import Dialled, Impostor, dial

@@ -19,6 +19,7 @@
 * ``progress``   which job a worker has started last
 * ``cgroups``    where the limits of this process are written
 * ``cpus``       how many processors this process may use
+* ``distributions`` which versions of packages are installed here
 * ``keystore``   key files
 * ``privatefile`` files that only their owner can read or change
 * ``addresses``  server names as users write them

@@ -24,7 +24,8 @@ __all__ = ["WorkerProcess", "check_platform", "start_worker", "worker_environmen
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = (
-    "import sys; sys.path.append(sys.argv[1]); from ppnext.worker.main import main; "
+    "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv[1]]; "
+    "from ppnext.worker.main import main; "
     "main(*map(int, sys.argv[2:]))"
 )
 _LAST_WORDS = 2000

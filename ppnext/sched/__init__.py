@@ -6,10 +6,13 @@ randomness. The client's engine and each session of a daemon own one instance ea
 * ``model``      what a job and a node are to the scheduler, and their states
 * ``actions``    what it asks its owner to do
 * ``policy``     the numbers: how much to prefetch, how often to try again
-* ``backlog``    the jobs that wait
+* ``backlog``    jobs that wait
 * ``ranking``    nodes in the order of a key that changes
 * ``loads``      which node takes the next job, which has jobs to spare
-* ``scheduler``  the decisions
+* ``pool``       the jobs with one need, and the nodes that can run them
+* ``pools``      all of those
+* ``dispatcher`` gives jobs to nodes, and asks for them back
+* ``scheduler``  the events: what becomes of jobs and nodes
 * ``fairshare``  how a daemon's slots are divided among its sessions
 * ``invariants`` what must hold after every event
 """

@@ -6,8 +6,11 @@ does not pay for it.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ppnext.sched.model import Status
 from ppnext.sched.policy import Policy
+from ppnext.sched.pool import Pool
 from ppnext.sched.scheduler import Scheduler
 
 __all__ = ["check"]
@@ -34,14 +37,35 @@ def check(scheduler: Scheduler, policy: Policy | None = None) -> None:
         assert state.losses < policy.loss_limit, "a job that was lost too often is still there"
         if state.status is Status.WAITING:
             assert state.node is None, "a waiting job is on a node"
-    _check_loads(scheduler, policy)
-    if scheduler.waiting:
-        for node in scheduler.nodes.values():
-            assert len(node.held) >= policy.credit(node), "a job waits while a node has room"
-
-
-def _check_loads(scheduler: Scheduler, policy: Policy) -> None:
     for node in scheduler.nodes.values():
         assert node.credit == policy.credit(node), "a node's credit is out of date"
-        is_open = len(node.held) < node.credit
-        assert node.open_slots == (node.slots if is_open else 0), "a node is open by mistake"
+    _check_needs(scheduler)
+    for pool in (scheduler.pools.general, *scheduler.pools.special.values()):
+        _check_pool(scheduler, pool)
+
+
+def _check_needs(scheduler: Scheduler) -> None:
+    needs = Counter(state.need for state in scheduler.jobs.values() if state.need is not None)
+    kept = {need: pool.jobs for need, pool in scheduler.pools.special.items()}
+    assert kept == needs, "there is a pool too many or too few, or its jobs are counted wrong"
+    for node in scheduler.nodes.values():
+        held = Counter(state.need for state in node.held.values() if state.need is not None)
+        assert node.needs == held, "what the jobs of a node need is counted wrong"
+
+
+def _check_pool(scheduler: Scheduler, pool: Pool) -> None:
+    states = [state for state in scheduler.jobs.values() if state.need == pool.need]
+    waiting = sum(state.status is Status.WAITING for state in states)
+    assert waiting == pool.backlog.waiting, "a job waits in the wrong queue"
+    fitting = {node.id for node in scheduler.nodes.values() if pool.reason(node) is None}
+    for state in states:
+        if state.node is not None and state.node not in fitting:
+            unstarted = state.status is Status.ASSIGNED and not state.kept
+            assert not unstarted, "a job is on a node that cannot run it, and was not asked for"
+    loads = scheduler.pools.current(pool)
+    for node in scheduler.nodes.values():
+        is_open = node.id in fitting and len(node.held) < node.credit
+        assert loads.slots.get(node.id, 0) == (node.slots if is_open else 0), (
+            "a node is open by mistake"
+        )
+        assert not (waiting and is_open), "a job waits while a node that can run it has room"

@@ -6,7 +6,7 @@ States of a job::
        ▲                  │  ▲                  │  │
        │                  │  └──── kept ────────┘  │
        ├── node lost ─────┴────────────────────────┤
-       └── returned ───────────────────────────────┘
+       └── returned, refused ──────────────────────┘
     any of them ──finished, died too often, cancelled, withdrawn──► ENDED (and forgotten)
 
 ``TRANSITIONS`` is that picture as a table; the picture in the documentation is made from it, and
@@ -20,9 +20,10 @@ six times as much as reading a name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 from typing import NewType, TypeAlias
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "JobId",
     "JobState",
     "Mishap",
+    "Need",
     "NodeId",
     "NodeKind",
     "NodeState",
@@ -58,6 +60,9 @@ Ref: TypeAlias = tuple[JobId, int]
 
 Ran: TypeAlias = tuple[JobId, int, float]
 """A job's number, the attempt, and how many seconds it ran."""
+
+Need: TypeAlias = Hashable
+"""What a job asks of its node; the owner's, never looked at here. None: any node will do."""
 
 
 class Status(Enum):
@@ -82,6 +87,7 @@ TRANSITIONS: dict[Status, dict[str, Status]] = {
         "node lost": WAITING,
         "worker died": WAITING,
         "returned": WAITING,
+        "refused": WAITING,
         "cancelled": ENDED,
         "withdrawn": ENDED,
         "finished": ENDED,
@@ -90,6 +96,7 @@ TRANSITIONS: dict[Status, dict[str, Status]] = {
     RETRACTING: {
         "kept": ASSIGNED,
         "returned": WAITING,
+        "refused": WAITING,
         "node lost": WAITING,
         "worker died": WAITING,
         "cancelled": ENDED,
@@ -147,6 +154,7 @@ class JobState:
         id: its number.
         call: what to run; the owner's, never looked at here.
         once: started at most once: never placed again after an attempt that may have started.
+        need: what it asks of its node; None: nothing. Changed by the scheduler alone.
         status: where it stands.
         intent: what is to become of it when its node gives it back.
         attempt: number of the present or latest placement; fences what arrives late.
@@ -162,15 +170,17 @@ class JobState:
         "intent",
         "kept",
         "mishaps",
+        "need",
         "node",
         "once",
         "status",
     )
 
-    def __init__(self, id: JobId, call: object, once: bool = False) -> None:
+    def __init__(self, id: JobId, call: object, once: bool = False, need: Need = None) -> None:
         self.id = id
         self.call = call
         self.once = once
+        self.need = need
         self.status = WAITING
         self.intent = RUN
         self.attempt = 0
@@ -215,21 +225,50 @@ class NodeState:
     latency: float
     """Seconds from the end of a job to the start of one sent in answer."""
     draining: bool = False
+    facts: object = None
+    """What jobs may ask of it; the owner's, never looked at here."""
     held: dict[JobId, JobState] = field(default_factory=dict)
     """The jobs assigned to it, in the order in which they were sent and will be started."""
     asked: set[JobId] = field(default_factory=set)
     """Those that it has been asked to give back; empty unless an answer is outstanding."""
+    needs: dict[Need, int] = field(default_factory=dict)
+    """How many of the jobs it holds have which need; those that need nothing are left out."""
     mean_seconds: float | None = None
     """Running mean of its jobs' durations; None before the first."""
     credit: int = 0
     """How many jobs it may hold, as ``Policy.credit`` has it."""
-    open_slots: int = 0
-    """Its slots while it may take another job, otherwise 0; kept by ``Loads``."""
 
     @property
     def surplus(self) -> int:
         """How many jobs it holds beyond what it can run now."""
         return max(0, len(self.held) - (0 if self.draining else self.slots))
+
+    def holds(self, need: Need) -> int:
+        """Return how many of the jobs that it holds have this need."""
+        if need is not None:
+            return self.needs.get(need, 0)
+        return len(self.held) - sum(self.needs.values())
+
+    def count(self, need: Need, change: int) -> None:
+        """It holds so many more jobs with a need, or fewer."""
+        if need is None:
+            return
+        now = self.needs.get(need, 0) + change
+        if now:
+            self.needs[need] = now
+        else:
+            del self.needs[need]
+
+    def spare(self, need: Need) -> Iterator[JobState]:
+        """Yield the jobs with this need that it may not have started, the latest first.
+
+        If it holds others as well, only those behind as many as it runs at a time: the latest with
+        this need may be running while others wait.
+        """
+        behind = self.surplus if self.needs else None
+        for job in islice(reversed(self.held.values()), behind):
+            if job.need == need and job.intent is RUN and not job.kept:
+                yield job
 
     def find(self, jobs: Iterable[Ref]) -> list[JobState]:
         """Return those of the named attempts that it does hold; others are named too late."""
@@ -252,4 +291,5 @@ class NodeState:
         """It holds a job no longer."""
         del self.held[job.id]
         self.asked.discard(job.id)
+        self.count(job.need, -1)
         job.node = None

@@ -20,6 +20,11 @@ How many it takes at once is its part of those that wait (``Loads.part``): while
 gets many in one message; the last few go one by one to whoever has least; and no slot stays free
 while another node is sent jobs for later.
 
+Jobs may have needs, and nodes facts; the owner says whether they fit (``Fits``). All jobs with one
+need are in a pool with a queue of its own (``ppnext.sched.pool``). A job is on a node that does not
+fit only while it is asked back, or if it had been started before it was. A job that no node fits
+waits, and holds up nobody.
+
 A node that is lost gives its jobs back as well. If it was a worker, the job it was running is
 blamed for its death: a worker runs its jobs in the order in which they were sent, so that is the
 oldest one it holds, unless it is known to have been a later one; then those before it have been
@@ -30,16 +35,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from itertools import islice
 
-from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Withdrawn
-from ppnext.sched.backlog import Backlog
-from ppnext.sched.loads import Loads
+from ppnext.sched.actions import Action, End, Kept, Withdrawn
+from ppnext.sched.dispatcher import Dispatcher
 from ppnext.sched.model import (
-    ASSIGNED,
     CANCEL,
     FINISHED,
-    PLACED,
     RUN,
     WAITING,
     WITHDRAW,
@@ -47,6 +48,7 @@ from ppnext.sched.model import (
     JobId,
     JobState,
     Mishap,
+    Need,
     NodeId,
     NodeKind,
     NodeState,
@@ -54,46 +56,66 @@ from ppnext.sched.model import (
     Ref,
 )
 from ppnext.sched.policy import Policy
+from ppnext.sched.pool import Fits
+from ppnext.sched.pools import Pools
 
 __all__ = ["Scheduler"]
-
-_LIMIT = 1024
-"""Most jobs named in one action, so that a message to any node fits into a frame."""
 
 
 class Scheduler:
     """Decides which job runs where.
 
+    Args:
+        policy: the numbers behind its decisions.
+        fits: why a node cannot run the jobs with a need; without it all nodes can run all jobs.
+
     Attributes:
         jobs: the jobs that have not ended, by number.
         nodes: the nodes that are connected, by number.
+        pools: the waiting jobs and the nodes that can run them, need by need.
         rescheduled: how many attempts ended without a result and were followed by another.
         dropped: how many results were refused because their attempt was no longer wanted.
     """
 
-    def __init__(self, policy: Policy | None = None) -> None:
+    def __init__(self, policy: Policy | None = None, fits: Fits | None = None) -> None:
         self.jobs: dict[JobId, JobState] = {}
         self.nodes: dict[NodeId, NodeState] = {}
         self.rescheduled = 0
         self.dropped = 0
+        self.pools = Pools(self.nodes, fits)
+        self._loads = self.pools.general.loads
         self._policy = policy or Policy()
-        self._actions: list[Action] = []
-        self._backlog = Backlog()
-        self._loads = Loads(self.nodes)
+        self._dispatcher = Dispatcher(self.nodes, self.pools, self._policy)
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done since the last call."""
-        actions, self._actions = self._actions, []
+        actions, self._dispatcher.actions = self._dispatcher.actions, []
         return actions
 
     @property
     def waiting(self) -> int:
         """How many jobs wait to be placed."""
-        return self._backlog.waiting
+        return self.pools.waiting
+
+    @property
+    def open_slots(self) -> int:
+        """Slots of the nodes that would take another job; none that waits is for them."""
+        return self._loads.open_slots
 
     def waiting_before(self, job: JobId) -> int:
-        """How many waiting jobs will be placed before this one. Takes time in proportion."""
-        return self._backlog.before(job)
+        """How many waiting jobs will be placed before this one. Takes time in proportion.
+
+        Those that only other nodes can run do not count. Of a job that does not wait: all.
+        """
+        state = self.jobs.get(job)
+        if state is None or state.status is not WAITING:
+            return self.pools.waiting
+        return self.pools.before(state)
+
+    def why_not(self, job: JobId) -> list[tuple[str, str]]:
+        """Return the names of the nodes that cannot run a job that has not ended, and why."""
+        state = self.jobs.get(job)
+        return [] if state is None else self.pools.why_not(state.need)
 
     def lost_with(self, node: NodeId, running: JobId | None = None) -> int:
         """How many attempts would be lost with a node; ``running`` as in ``on_node_lost``."""
@@ -107,9 +129,9 @@ class Scheduler:
         if len(new) != len(jobs) or not self.jobs.keys().isdisjoint(new):
             raise AssertionError(f"job {_twice(self.jobs, jobs)} was submitted twice")
         self.jobs.update(new)
-        self._backlog.append(jobs)
+        self.pools.append(jobs)
         if self._loads.open_slots:
-            self._place()
+            self._dispatcher.place()
 
     def on_finished(self, node: NodeId, results: Sequence[Ran]) -> list[JobState | None]:
         """Results arrived together.
@@ -133,13 +155,16 @@ class Scheduler:
             total += seconds
             if asked:
                 asked.discard(job)
+            if state.need is not None:
+                held_by.count(state.need, -1)
+                self.pools.leave(state.need)
             if state.intent is WITHDRAW:
                 self._answer_kept(state)
             wanted.append(None if state.intent is CANCEL else state)
         self.dropped += wanted.count(None)
         if count:
             held_by.mean_seconds = self._policy.smooth(held_by.mean_seconds, total / count, count)
-            self._settle(held_by)
+            self._dispatcher.settle(held_by)
         return wanted
 
     def on_died(self, node: NodeId, job: JobId, attempt: int, cause: str) -> None:
@@ -151,7 +176,7 @@ class Scheduler:
             return
         held_by.release(state)
         self._retry(state, Mishap(attempt, held_by.name, cause, blamed=True))
-        self._settle(held_by)
+        self._dispatcher.settle(held_by)
 
     def on_cancel(self, job: JobId) -> None:
         """Nobody wants the job any more: it is not started if that can be helped."""
@@ -163,45 +188,99 @@ class Scheduler:
             return
         self._answer_kept(state)
         state.intent = CANCEL
-        self._ask(self._node_of(state), [state])
+        self._dispatcher.ask(self._node_of(state), [state])
 
     def on_withdraw(self, job: JobId) -> None:
         """The owner wants the job back, unstarted. Answered by one Withdrawn or Kept action."""
         state = self.jobs.get(job)
         if state is None or state.kept or state.intent is not RUN:
-            self._actions.append(Kept(job))
+            self._dispatcher.actions.append(Kept(job))
             return
         if state.status is WAITING:
             self._end_waiting(state, "withdrawn")
-            self._actions.append(Withdrawn(state))
+            self._dispatcher.actions.append(Withdrawn(state))
             return
         state.intent = WITHDRAW
-        self._ask(self._node_of(state), [state])
+        self._dispatcher.ask(self._node_of(state), [state])
+
+    def on_need(self, jobs: Iterable[JobId], need: Need) -> None:
+        """Jobs have another need from now on; those that have ended are passed over.
+
+        Those that wait keep their turn; those on a node that does not fit are asked back.
+        """
+        states = [self.jobs[job] for job in dict.fromkeys(jobs) if job in self.jobs]
+        states = [state for state in states if state.need != need]
+        self.pools.change(states, need)
+        for node in dict.fromkeys(state.node for state in states if state.node is not None):
+            self._dispatcher.recall(self.nodes[node])
+        self._dispatcher.place()
+        self._dispatcher.level()
+
+    def on_unfit(self, node: NodeId, job: JobId, attempt: int, need: Need) -> None:
+        """A node cannot run a job, as it has turned out: the attempt ended before it began.
+
+        That is no mishap: the job goes back to the front of the queue.
+
+        Args:
+            need: what the job needs from now on, and this node lacks. Jobs with this need are
+                not placed there, whatever its facts are, until they change.
+        """
+        held_by = self.nodes[node]
+        state = held_by.held.get(job)
+        if state is None or state.attempt != attempt:
+            self.dropped += 1
+            return
+        if need is None:
+            raise AssertionError(f"job {job} was refused, so it does need something")
+        self.pools.change([state], need)
+        self.pools.of(need).exclude(held_by)
+        held_by.release(state)
+        self._give_back(state, "refused")
+        self._dispatcher.recall(held_by)
+        self._dispatcher.settle(held_by)
 
     # Events: nodes.
 
     def on_node_joined(
-        self, node: NodeId, name: str, kind: NodeKind, slots: int, latency: float
+        self,
+        node: NodeId,
+        name: str,
+        kind: NodeKind,
+        slots: int,
+        latency: float,
+        facts: object = None,
     ) -> None:
         """A node is connected and can run ``slots`` jobs at a time.
 
         Args:
             latency: seconds from the end of a job there to the start of one sent in answer.
+            facts: what jobs may ask of it; None: it has not told.
         """
         if node in self.nodes:
             raise AssertionError(f"node {node} joined twice")
-        self.nodes[node] = NodeState(node, name, kind, slots, latency)
-        self._settle(self.nodes[node])
+        self.nodes[node] = NodeState(node, name, kind, slots, latency, facts=facts)
+        self._dispatcher.settle(self.nodes[node])
 
     def on_node_resized(self, node: NodeId, slots: int) -> None:
         """A node runs more or fewer jobs at a time from now on."""
         self.nodes[node].slots = slots
-        self._settle(self.nodes[node])
+        self._dispatcher.settle(self.nodes[node])
 
     def on_latency(self, node: NodeId, latency: float) -> None:
         """The way to a node and back has been measured again, in seconds."""
         self.nodes[node].latency = latency
-        self._settle(self.nodes[node])
+        self._dispatcher.settle(self.nodes[node])
+
+    def on_facts(self, node: NodeId, facts: object) -> None:
+        """What jobs may ask of a node is known now, or has changed.
+
+        Those that it does not fit any more and has not started are asked back.
+        """
+        here = self.nodes[node]
+        here.facts = facts
+        self.pools.judge_again(here)
+        self._dispatcher.recall(here)
+        self._dispatcher.settle(here)
 
     def on_node_draining(self, node: NodeId) -> None:
         """A node takes no more jobs; those that it has not started are asked back.
@@ -210,8 +289,8 @@ class Scheduler:
         """
         leaving = self.nodes[node]
         leaving.draining = True
-        self._ask(leaving, list(leaving.held.values()))
-        self._settle(leaving)
+        self._dispatcher.ask(leaving, list(leaving.held.values()))
+        self._dispatcher.settle(leaving)
 
     def on_returned(self, node: NodeId, returned: Iterable[Ref], kept: Iterable[Ref] = ()) -> None:
         """A node gives jobs back, asked or unasked.
@@ -228,7 +307,7 @@ class Scheduler:
         for state in sorted(back, key=lambda state: state.id, reverse=True):
             held_by.release(state)
             self._give_back(state)
-        self._settle(held_by)
+        self._dispatcher.settle(held_by)
 
     def on_node_lost(self, node: NodeId, cause: str, running: JobId | None = None) -> None:
         """A node is gone, with all that it held.
@@ -238,7 +317,7 @@ class Scheduler:
                 older ones have ended unheard. Otherwise the oldest one is blamed.
         """
         lost = self.nodes.pop(node)
-        self._loads.forget(lost)
+        self.pools.forget(lost)
         started = lost.started(running)
         for place, state in reversed(list(enumerate(lost.held.values(), 1))):
             lost.release(state)
@@ -247,74 +326,10 @@ class Scheduler:
                 self._retry(state, Mishap(state.attempt, lost.name, cause, blamed))
             else:
                 self._give_back(state)
-        self._place()
-        self._rebalance()
+        self._dispatcher.place()
+        self._dispatcher.level()
 
     # Decisions.
-
-    def _place(self) -> None:
-        """Give waiting jobs to open nodes, to each its part of them, the least loaded first."""
-        backlog, loads = self._backlog, self._loads
-        batches: dict[NodeId, list[JobState]] = {}
-        while backlog.waiting:
-            node = loads.least()
-            if node is None:
-                return
-            self._give(node, loads.part(node, backlog.waiting), batches)
-            loads.update(node)
-
-    def _give(self, node: NodeState, number: int, batches: dict[NodeId, list[JobState]]) -> None:
-        """Assign the first ``number`` waiting jobs to a node."""
-        held, here = node.held, node.id
-        given = self._backlog.take(number)
-        for state in given:
-            state.status = PLACED  # what is taken from the backlog is waiting
-            state.attempt += 1
-            state.node = here
-            state.kept = False
-            held[state.id] = state
-        batch = batches.get(here)
-        if batch is not None and len(batch) + number <= _LIMIT:
-            batch += given
-            return
-        for start in range(0, number, _LIMIT):
-            batches[here] = batch = given[start : start + _LIMIT]
-            self._actions.append(Assign(here, batch))
-
-    def _rebalance(self) -> None:
-        """If nothing waits and a slot is free, ask for unstarted jobs where most are held."""
-        while not self._backlog.waiting:
-            idle = self._loads.least()
-            if idle is None or len(idle.held) >= idle.slots:
-                return
-            node = self._loads.longest()
-            if node is None:
-                return
-            spare = (
-                state
-                for state in reversed(node.held.values())
-                if state.intent is RUN and not state.kept
-            )
-            self._loads.asked(node)
-            self._ask(node, list(islice(spare, (node.surplus + 1) // 2)))
-
-    def _ask(self, node: NodeState, states: list[JobState]) -> None:
-        """Ask a node to give jobs back, unless it has started them or has been asked already."""
-        for state in states:
-            if state.status is ASSIGNED and not state.kept:
-                state.move("asked back")
-                node.asked.add(state.id)
-                self._retract(node.id, state)
-        if node.asked:
-            self._loads.asked(node)
-
-    def _retract(self, node: NodeId, state: JobState) -> None:
-        """Ask a node for a job, in the same message as for the one before if possible."""
-        last = self._actions[-1] if self._actions else None
-        if not isinstance(last, Retract) or last.node != node or len(last.jobs) == _LIMIT:
-            last = Retract(node, [])
-            self._actions.append(last)
-        last.jobs.append((state.id, state.attempt))
 
     def _note_kept(self, state: JobState, node: NodeState) -> None:
         """A node was asked for a job and has started it."""
@@ -328,18 +343,18 @@ class Scheduler:
     def _answer_kept(self, state: JobState) -> None:
         if state.intent is WITHDRAW:
             state.intent = RUN
-            self._actions.append(Kept(state.id))
+            self._dispatcher.actions.append(Kept(state.id))
 
-    def _give_back(self, state: JobState) -> None:
+    def _give_back(self, state: JobState, event: str = "returned") -> None:
         """A job has not been started where it was: what now?"""
         if state.intent is CANCEL:
             self._end(state, "cancelled")
         elif state.intent is WITHDRAW:
             self._end(state, "withdrawn")
-            self._actions.append(Withdrawn(state))
+            self._dispatcher.actions.append(Withdrawn(state))
         else:
-            state.move("returned")
-            self._backlog.put_first(state)
+            state.move(event)
+            self.pools.put_first(state)
 
     def _retry(self, state: JobState, mishap: Mishap) -> None:
         """An attempt ended without a result: run the job again, or give it up."""
@@ -352,10 +367,10 @@ class Scheduler:
         if cause is None:
             self.rescheduled += 1
             state.move("worker died" if mishap.blamed else "node lost")
-            self._backlog.put_first(state)
+            self.pools.put_first(state)
         else:
             self._end(state, "given up")
-            self._actions.append(End(state, cause, state.mishaps))
+            self._dispatcher.actions.append(End(state, cause, state.mishaps))
 
     # Bookkeeping.
 
@@ -366,30 +381,17 @@ class Scheduler:
 
     def _end(self, state: JobState, event: str) -> None:
         state.move(event)
+        self._forget(state)
+
+    def _forget(self, state: JobState) -> None:
         del self.jobs[state.id]
+        if state.need is not None:
+            self.pools.leave(state.need)
 
     def _end_waiting(self, state: JobState, event: str) -> None:
-        self._end(state, event)
-        self._backlog.drop()
-
-    def _settle(self, node: NodeState) -> None:
-        """After a node has changed: put it where it belongs, then use what it can do."""
-        backlog, loads = self._backlog, self._loads
-        if node.draining and not node.held:
-            del self.nodes[node.id]
-            loads.forget(node)
-            self._actions.append(Release(node.id))
-        else:
-            node.credit = self._policy.credit(node)
-            room = node.credit - len(node.held)
-            if room > 0 and loads.open_slots == node.open_slots and backlog.waiting:
-                # The only open node, as most often when jobs wait: no need to look for it.
-                self._give(node, min(room, backlog.waiting), {})
-            loads.update(node)
-        if loads.open_slots:
-            if backlog.waiting:
-                self._place()
-            self._rebalance()
+        state.move(event)
+        self.pools.drop(state)
+        self._forget(state)
 
 
 def _twice(known: Container[JobId], jobs: Iterable[JobState]) -> JobId:

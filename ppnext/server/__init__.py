@@ -7,6 +7,10 @@ on to worker processes.
 * ``interfaces`` which addresses it listens on
 * ``session``  one authenticated client, and the workers that run its jobs
 * ``daemon``   sessions, fair shares, signals, the end
+* ``slots``    how many slots a session could use
+* ``answers``  jobs that a session hands back or has kept
+* ``inquiries`` what a session's client and workers want to know of each other
+* ``shelf``    what clients have brought before
 * ``keyring``  the accepted keys, and when they change
 * ``keytools`` making, listing, moving and revoking keys
 * ``cli``      the ``ppserver`` command

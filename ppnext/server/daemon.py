@@ -28,6 +28,7 @@ from ppnext.server.config import Config
 from ppnext.server.interfaces import is_loopback
 from ppnext.server.keyring import AcceptedKeys
 from ppnext.server.session import Session
+from ppnext.server.shelf import Shelf
 from ppnext.version import VERSION
 from ppnext.wire.admission import Admission
 from ppnext.wire.connection import Heartbeat
@@ -80,6 +81,7 @@ class Daemon:
             self._admission,
             self._on_client,
         )
+        self._shelf = Shelf()
         self._sessions: list[Session] = []
         self._turn = 0
         self._turn_timer: asyncio.TimerHandle | None = None
@@ -182,6 +184,7 @@ class Daemon:
             self._environment,
             self._config.restart,
             Heartbeat(interval=min(5.0, silence / 4), dead=silence),
+            self._shelf,
         )
         self._sessions.append(session)
         session.begin()

@@ -14,34 +14,44 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
-from ppnext.engine import Engine, Finished
+from ppnext.audience import Finished
+from ppnext.engine import Engine
 from ppnext.errors import ProtocolError
-from ppnext.nodes.link import Definition, Link, check_protocol
+from ppnext.nodes.link import Link, check_protocol
 from ppnext.nodes.local import WorkerPool
 from ppnext.runtime.listener import Admitted
 from ppnext.runtime.loop import Turn
-from ppnext.runtime.sharing import WORTH_SHARING, Shared
+from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.runtime.streams import Stream
 from ppnext.sched.actions import Cause
 from ppnext.sched.model import JobId, JobState, Mishap
 from ppnext.sched.policy import Policy
+from ppnext.server.answers import Answers
+from ppnext.server.calls import ClientCall
+from ppnext.server.inquiries import Inquiries
+from ppnext.server.shelf import Shelf
+from ppnext.server.slots import SlotsInUse
 from ppnext.wire.connection import Connection, Heartbeat, Received
 from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
+    PROTOCOL,
+    SINCE,
+    Ask,
     Define,
     Died,
     Drop,
+    Found,
     Hello,
     Hold,
-    JobRef,
     Message,
     Need,
     Offer,
     Outcome,
     Result,
     Retract,
-    Returned,
     Run,
+    Seek,
+    Unfit,
 )
 from ppnext.wire.payloads import Payload, split, view_of
 
@@ -52,25 +62,8 @@ _log = logging.getLogger("ppnext.server")
 JOBS_LIMIT = 10_000
 """Most unfinished jobs that a client may have here."""
 
-_BATCH = 1024
-
-_GRACE = 0.1
-"""Seconds that a client has to send the next job before the slot of the last one is given away."""
-
 _WARM = 60.0
 """Seconds that workers are kept when there are no jobs."""
-
-
-class _Call:
-    """What a client wants to be run."""
-
-    __slots__ = ("arguments", "definition")
-
-    uses = ()
-
-    def __init__(self, definition: Definition, arguments: Payload) -> None:
-        self.definition = definition
-        self.arguments = arguments
 
 
 class SessionOwner(Protocol):
@@ -95,6 +88,7 @@ class Session:
         environment: for workers.
         restart: start every job in a new worker process.
         heartbeat: when a silent client is given up.
+        shelf: what clients of this key have brought before.
     """
 
     def __init__(
@@ -107,6 +101,7 @@ class Session:
         environment: Mapping[str, str],
         restart: bool,
         heartbeat: Heartbeat,
+        shelf: Shelf,
     ) -> None:
         self.key = client.key
         self.label = f"{client.peer}, key {client.key.label}, session {client.session_id.hex()}"
@@ -118,22 +113,24 @@ class Session:
         self._draining = False
         self._closed = False
         self._leaving = False
-        # Slots that the client has used until now, or a moment ago.
-        self._used = 0
-        self._capacity = hello.slots
-        self._grace: asyncio.TimerHandle | None = None
         self._cooling: asyncio.TimerHandle | None = None
         # The client's attempt number of each job that has not ended here.
         self._attempts: dict[int, int] = {}
-        # Answers to the client's retractions, until the end of this turn of the loop.
-        self._returned: list[JobRef] = []
-        self._kept: list[JobRef] = []
-        self._answer_scheduled = False
+        self._slots = SlotsInUse(
+            loop, hello.slots, lambda: len(self._attempts), lambda: owner.on_demand(self)
+        )
+        self._answers = Answers(loop, self._send)
+        self._inquiries = Inquiries(loop, self._send, path)
+        self._shelf = shelf
+        # Functions and modules that the client was asked for.
+        self._needed: set[bytes] = set()
+        self._protocol = PROTOCOL
         # A worker that ends after each job must not hold others that would have to be taken back.
         policy = Policy(poison_limit=1, prefetch_limit=0) if restart else Policy(poison_limit=1)
         self._engine = Engine(self, policy)
+        engine, sharing = self._engine, Sharing(on_idle=lambda: turn.soon(self.pool.trim))
         self.pool = WorkerPool(
-            turn, self._engine, self._engine.new_node, hello.name, path, 5, environment, restart
+            turn, engine, engine.new_node, hello.name, path, 5, environment, sharing, restart
         )
         connection = Connection(loop.time(), heartbeat, allocate=self.pool.sharing.allocate)
         self._stream = Stream(turn, client.socket, connection, self._on_messages, self._on_end)
@@ -150,7 +147,7 @@ class Session:
     @property
     def demand(self) -> int:
         """How many slots the session could use, now or in the moment that a next job takes."""
-        return max(len(self._attempts), self._used)
+        return self._slots.demand
 
     @property
     def jobs_here(self) -> int:
@@ -193,17 +190,30 @@ class Session:
         elif isinstance(message, Run):
             self._on_run(message, payload)
         elif isinstance(message, Define):
-            if hashlib.sha256(view_of(payload)).digest() != message.digest:
-                raise ProtocolError("the client sent a function under a false content hash")
-            self._engine.provide(message.digest, payload)
+            self._on_define(message.digest, payload)
         elif isinstance(message, Hold):
             self._engine.provide(message.digest, self._shared(payload), hold=True)
         elif isinstance(message, Drop):
             self._engine.drop(message.digest)
         elif isinstance(message, Retract):
             self._on_retract(message)
+        elif isinstance(message, Ask):
+            self._inquiries.ask(message.distributions)
+        elif isinstance(message, Found):
+            self._inquiries.found(message)
         else:
             raise ProtocolError(f"the client said {type(message).__name__}, which only we may")
+
+    def _send(self, message: Message) -> None:
+        self._stream.send(message)
+
+    def _on_define(self, digest: bytes, payload: Payload) -> None:
+        if hashlib.sha256(view_of(payload)).digest() != digest:
+            raise ProtocolError("the client sent a function under a false content hash")
+        if digest in self._needed:
+            self._needed.discard(digest)
+            self._shelf.put(self.key.kid, digest, bytes(view_of(payload)))
+        self._engine.provide(digest, payload)
 
     def _shared(self, payload: Payload) -> Payload:
         """An object as memory that all workers map, if that can be."""
@@ -216,6 +226,7 @@ class Session:
             raise ProtocolError("the client said Hello twice")
         check_protocol(hello, "the client")
         self._greeted = True
+        self._protocol = hello.protocol
         _log.info("client connected: %s, ppnext %s on %r", self.label, hello.version, hello.name)
 
     def _on_run(self, run: Run, payload: Payload) -> None:
@@ -228,10 +239,10 @@ class Session:
             if job.job in self._attempts:
                 raise ProtocolError(f"the client sent job {job.job} twice")
             if self._draining:
-                self._answer(self._returned, (job.job, job.attempt))
+                self._answers.returned((job.job, job.attempt))
                 continue
             self._attempts[job.job] = job.attempt
-            call = _Call(definition, part)
+            call = ClientCall(definition, part)
             states.append(JobState(JobId(job.job), call, job.once))
         _log.debug("%d jobs accepted: %s", len(states), self.label)
         self._engine.submit(states)
@@ -243,21 +254,8 @@ class Session:
             if self._attempts.get(job) == attempt:
                 known.append(job)
             else:
-                self._answer(self._kept, (job, attempt))
+                self._answers.kept((job, attempt))
         self._engine.withdraw(known)
-
-    def _answer(self, answers: list[JobRef], job: JobRef) -> None:
-        answers.append(job)
-        if not self._answer_scheduled:
-            self._answer_scheduled = True
-            self._loop.call_soon(self._send_answers)
-
-    def _send_answers(self) -> None:
-        self._answer_scheduled = False
-        while self._returned or self._kept:
-            returned, self._returned = self._returned[:_BATCH], self._returned[_BATCH:]
-            kept, self._kept = self._kept[:_BATCH], self._kept[_BATCH:]
-            self._stream.send(Returned(returned, kept))
 
     def _on_end(self, cause: str | None) -> None:
         self._end(cause or self._stream.connection.farewell or "it said goodbye")
@@ -266,14 +264,15 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        for timer in (self._cooling, self._grace):
-            if timer is not None:
-                timer.cancel()
+        if self._cooling is not None:
+            self._cooling.cancel()
+        self._slots.close()
         self.pool.close()
+        self._inquiries.close()
         self._engine.clear()
         for job in self._engine.states():
             # Its memory is given back now, not when the garbage collector finds the session.
-            cast(_Call, job.call).arguments = b""
+            cast(ClientCall, job.call).arguments = b""
         _log.info("client gone: %s: %s; %d jobs done", self.label, cause, self.jobs_done)
         self._owner.on_closed(self)
 
@@ -294,7 +293,7 @@ class Session:
                 self._stream.send(Result(outcomes), payloads)
                 outcomes, payloads, room = [], [], CHUNK_LIMIT
             attempt = self._attempts.pop(job.id)
-            arguments = cast(_Call, job.call).arguments
+            arguments = cast(ClientCall, job.call).arguments
             if isinstance(arguments, Shared):
                 self.pool.sharing.take_back(arguments, it.freed and job.attempt == 1)
             outcomes.append(
@@ -328,14 +327,39 @@ class Session:
             return  # it ended while it was asked for; the client hears that it has
         if withdrawn:
             del self._attempts[job]
-        self._answer(self._returned if withdrawn else self._kept, (job, attempt))
-        if withdrawn:
+            self._answers.returned((job, attempt))
             self._demand_changed()
+        else:
+            self._answers.kept((job, attempt))
+
+    def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> None:
+        attempt, why = self._attempts.pop(job.id), unfit.why
+        known = self._protocol >= SINCE[Unfit]
+        told = Unfit(job.id, attempt, why, unfit.arguments) if known else Died(job.id, attempt, why)
+        self._stream.send(told)
+        self._demand_changed()
 
     def need(self, digest: bytes) -> None:
+        content = self._shelf.get(self.key.kid, digest)
+        if content is not None:
+            self._engine.provide(digest, content)
+            return
         arriving = self._stream.connection.is_arriving
         if not arriving(Define(digest)) and not arriving(Hold(digest)):
+            self._needed.add(digest)
             self._stream.send(Need(digest))
+
+    def facts_of(self, link: Link) -> None:
+        """All workers are the same."""
+
+    def sought(self, link: Link, module: str) -> None:
+        if self._protocol >= SINCE[Seek]:
+            self._inquiries.seek(link, module)
+        else:
+            link.found(module, b"")
+
+    def told(self, link: Link, versions: Mapping[str, str]) -> None:
+        """Workers are not asked."""
 
     def node_joined(self, link: Link) -> None:
         """The pool has grown as it was told to."""
@@ -348,7 +372,7 @@ class Session:
         self._loop.call_soon(self._owner.on_demand, self)
 
     def _demand_changed(self) -> None:
-        self._note_use()
+        self._slots.note()
         self._owner.on_demand(self)
         if self._cooling is not None:
             self._cooling.cancel()
@@ -356,23 +380,6 @@ class Session:
         if not self._attempts:
             self._cooling = self._loop.call_later(_WARM, self.pool.resize, 0)
         self._leave_if_drained()
-
-    def _note_use(self) -> None:
-        """Keep slots for a moment after a job: with long jobs, the client sends the next one when
-        it has the result, and workers must not be exchanged in between."""
-        needed = min(len(self._attempts), self._capacity)
-        if needed >= self._used:
-            self._used = needed
-            if self._grace is not None:
-                self._grace.cancel()
-                self._grace = None
-        elif self._grace is None:
-            self._grace = self._loop.call_later(_GRACE, self._release_slots)
-
-    def _release_slots(self) -> None:
-        self._grace = None
-        self._used = min(len(self._attempts), self._capacity)
-        self._owner.on_demand(self)
 
     def _leave_if_drained(self) -> None:
         if self._draining and not self._attempts and not self._leaving:

@@ -12,8 +12,13 @@ side too. A by-value class is written in two steps as well, and carries an ident
 is rebuilt once per process, so that ``isinstance`` holds between a function and its arguments, and
 an instance that comes home is an instance of the very class that was sent out.
 
-Code travels as ``marshal`` data, which belongs to one minor version of Python; that version is
-written beside it and checked. What the C pickler refuses besides (an open file, a weak reference)
+A code object is written as the source that it comes from and its place in there, which any
+supported Python compiles (see ``source``). Where it has no source, or another one than what runs,
+it is written as ``marshal`` data, which belongs to one minor version of Python; that version is
+written beside it and checked, and the ledger says so. Methods that were generated are made again
+at the other end (see ``recipes``).
+
+What the C pickler refuses besides (an open file, a weak reference)
 is left to dill, with the same hook; only locks are refused, since a copy would guard nothing.
 
 The two-step form follows cloudpickle; dill's own by-value classes lose their identity, and a
@@ -22,38 +27,35 @@ pickler in Python takes 12 to 18 times as long (small functions and classes, med
 
 from __future__ import annotations
 
-import _thread
 import abc
-import functools
-import importlib
+import enum
 import io
 import marshal
 import pickle
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from enum import Enum, EnumMeta
-from typing import TypeAlias, cast
+from typing import cast
 from weakref import ref
 
-from ppnext.shipping import rebuild
+from ppnext.shipping import rebuild, source
+from ppnext.shipping.compiling import load_code
 from ppnext.shipping.envelope import Collector
-from ppnext.shipping.guards import Guards, referenced_names
+from ppnext.shipping.guards import referenced_names
+from ppnext.shipping.ledger import Ledger
 from ppnext.shipping.rebuild import is_importable
-
-__all__ = ["ByValuePickler", "dumps", "dumps_home"]
-
-Reduced: TypeAlias = tuple[object, ...] | str
-"""What a reduce function returns to pickle."""
-
-_ENUM_INTERNALS = frozenset(
-    "_generate_next_value_ _member_names_ _member_map_ _member_type_ _value2member_map_ "
-    "_new_member_ _use_args_ _value_repr_ _hashable_values_ _unhashable_values_ "
-    "_unhashable_values_map_ _sort_order_ __new__ __new_member__".split()
+from ppnext.shipping.recipes import add_recipe, reduce_enum, reduce_namedtuple
+from ppnext.shipping.reducers import (
+    REDUCERS,
+    Reduced,
+    reduce_dataclass_part,
+    reduce_library_class,
+    reduce_wrapper,
 )
 
+__all__ = ["ByValuePickler", "dumps", "dumps_home"]
 
 _HEAP_TYPE = 1 << 9
 """The flag of classes that are made at run time, as against those that are part of C code."""
@@ -61,19 +63,17 @@ _HEAP_TYPE = 1 << 9
 _MARSHAL_VERSION = 2
 """Later ones write references by reference count, so the same code is other bytes each time."""
 
-_ENUM_MEMBER_INTERNALS = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
-
 
 class _Reducer:
     """The hook: decides what is written in another form than pickle's own.
 
     Args:
-        guards: told of everything that by-value functions and classes are made of.
+        ledger: told of everything that is written.
         homeward: classes that came from the other side go back as their identity only.
     """
 
-    def __init__(self, guards: Guards | None, homeward: bool) -> None:
-        self._guards = guards or Guards()
+    def __init__(self, ledger: Ledger | None, homeward: bool) -> None:
+        self._ledger = ledger
         self._homeward = homeward
         # The globals dictionaries of by-value functions, and what stands for each in the pickle.
         self._globals: dict[int, dict[str, object]] = {}
@@ -81,69 +81,70 @@ class _Reducer:
     def reduce(self, obj: object) -> Reduced | None:
         kind = type(obj)
         if kind is types.FunctionType:
-            function = cast(types.FunctionType, obj)
-            return None if is_importable(function) else self._reduce_function(function)
+            return self._reduce_function(cast(types.FunctionType, obj))
         if isinstance(obj, type):
-            return None if _is_builtin_type(obj) else self._reduce_class(obj)
-        reducer = _REDUCERS.get(kind)
+            return self._reduce_class(obj)
+        if kind is types.CodeType:
+            return self._reduce_code(cast(types.CodeType, obj))
+        if self._ledger is not None:
+            if isinstance(obj, types.ModuleType):
+                self._ledger.add_module(obj.__name__)
+            elif kind is types.BuiltinFunctionType:
+                self._ledger.add_reference(cast(types.BuiltinFunctionType, obj))
+        reducer = REDUCERS.get(kind)
         if reducer is not None:
             return reducer(obj)
         if kind.__module__ == "dataclasses":
-            return _reduce_dataclass_sentinel(obj)
+            return reduce_dataclass_part(obj)
         return None
 
-    def _reduce_function(self, function: types.FunctionType) -> Reduced:
+    def _reduce_function(self, function: types.FunctionType) -> Reduced | None:
+        if is_importable(function):
+            if self._ledger is not None:
+                self._ledger.add_reference(function)
+            return None
+        remade = reduce_wrapper(function)
+        if remade is not None:
+            if self._ledger is not None:
+                self._ledger.guards.refuse()  # what was registered with it may change
+            return remade
         code = function.__code__
-        names = referenced_names(code)
-        namespace = self._globals.setdefault(
-            id(function.__globals__), {"__name__": function.__module__ or "__main__"}
-        )
-        self._guards.add_function(function, names)
-        found = {name: function.__globals__[name] for name in names if name in function.__globals__}
-        state = {
-            "globals": found,
-            "cells": tuple(_cell_contents(cell) for cell in function.__closure__ or ()),
-            "defaults": function.__defaults__,
-            "kwdefaults": function.__kwdefaults__,
-            "dict": function.__dict__,
-            "doc": function.__doc__,
-            "module": function.__module__,
-            "qualname": function.__qualname__,
-            "annotations": function.__annotations__,
-            "submodules": _submodules_used(found, code),
-        }
-        args = (
-            rebuild.PYTHON,
-            marshal.dumps(code, _MARSHAL_VERSION),
-            namespace,
-            function.__name__,
-            function.__closure__,
-        )
+        namespace = self._globals.get(id(function.__globals__))
+        if namespace is None:
+            namespace = self._globals[id(function.__globals__)] = _new_namespace(function)
+        state = _function_state(function)
+        if self._ledger is not None:
+            self._ledger.add_function(function, source.find(code, function.__globals__))
+            for submodule in cast("tuple[str, ...]", state.get("submodules", ())):
+                self._ledger.add_module(submodule)
+        closure = None
+        if function.__closure__ is not None:
+            closure = dict(zip(code.co_freevars, function.__closure__, strict=True))
+        args = (code, namespace, function.__name__, closure)
         return rebuild.make_function, args, state, None, None, rebuild.fill_function
 
+    def _reduce_code(self, code: types.CodeType) -> Reduced:
+        found = source.find(code)
+        name: str = getattr(code, "co_qualname", code.co_name)
+        if not isinstance(found, str):
+            return load_code, (found.unit, found.place, name)
+        if self._ledger is not None:
+            self._ledger.bind(f"{name}: {found}")
+        return rebuild.make_code, (rebuild.PYTHON, marshal.dumps(code, _MARSHAL_VERSION))
+
     def _reduce_class(self, cls: type) -> Reduced | None:
-        if is_importable(cls):
-            return None
+        if _is_builtin_type(cls) or is_importable(cls):
+            if self._ledger is not None:
+                self._ledger.add_reference(cls)
+            return reduce_library_class(cls)
         if self._homeward and cls in rebuild.received:
             return rebuild.class_at_home, (rebuild.name_of(cls), cls.__qualname__)
         name = rebuild.name_of(cls)
-        self._guards.add_class(cls)
-        if isinstance(cls, EnumMeta):
-            return _reduce_enum(cls, name)
-        attributes = dict(cls.__dict__)
-        slots = attributes.get("__slots__")
-        for slot in (slots,) if isinstance(slots, str) else tuple(slots or ()):
-            attributes.pop(_mangled(cls, slot), None)
-        for dropped in ("__dict__", "__weakref__", "_abc_impl", "__slots__"):
-            attributes.pop(dropped, None)
-        namespace = {} if slots is None else {"__slots__": slots}
-        if "__orig_bases__" in attributes:
-            # typing.Generic wants to see it while the class is made.
-            namespace["__orig_bases__"] = attributes.pop("__orig_bases__")
-        if isinstance(cls, abc.ABCMeta):
-            attributes[rebuild.REGISTERED] = _registered(cls)
-        args = (name, type(cls), cls.__name__, _bases(cls), namespace)
-        return rebuild.make_class, args, attributes, None, None, rebuild.fill_class
+        if self._ledger is not None:
+            self._ledger.add_class(cls)
+        if isinstance(cls, enum.EnumMeta):
+            return reduce_enum(cls, name)
+        return reduce_namedtuple(cls, name) or _reduce_plain_class(cls, name)
 
 
 class ByValuePickler(pickle.Pickler):
@@ -153,12 +154,12 @@ class ByValuePickler(pickle.Pickler):
         self,
         file: io.BytesIO,
         protocol: int,
-        guards: Guards | None = None,
+        ledger: Ledger | None = None,
         homeward: bool = False,
         buffers: Collector | None = None,
     ) -> None:
         super().__init__(file, protocol, buffer_callback=None if buffers is None else buffers.take)
-        self._reducer = _Reducer(guards, homeward)
+        self._reducer = _Reducer(ledger, homeward)
 
     def reducer_override(self, obj: object) -> Reduced:  # type: ignore[override]  # wider stub
         """Called by pickle for every object that is not of a basic type."""
@@ -167,18 +168,18 @@ class ByValuePickler(pickle.Pickler):
 
 
 def dumps(
-    obj: object, protocol: int, guards: Guards | None = None, *, buffers: Collector | None = None
+    obj: object, protocol: int, ledger: Ledger | None = None, *, buffers: Collector | None = None
 ) -> bytes:
     """Pickle ``obj`` for a process that cannot import what this one has defined.
 
     Args:
-        guards: told of everything that by-value functions and classes are made of.
+        ledger: told of everything that is written.
         buffers: collects large buffers, which are then not in the pickle.
 
     Raises:
         Exception: whatever an object's own pickling raises; there is no common class.
     """
-    return _dumps(obj, protocol, guards, False, buffers)
+    return _dumps(obj, protocol, ledger, False, buffers)
 
 
 def dumps_home(obj: object, protocol: int, *, buffers: Collector | None = None) -> bytes:
@@ -194,26 +195,26 @@ def dumps_home(obj: object, protocol: int, *, buffers: Collector | None = None) 
 
 
 def _dumps(
-    obj: object, protocol: int, guards: Guards | None, homeward: bool, buffers: Collector | None
+    obj: object, protocol: int, ledger: Ledger | None, homeward: bool, buffers: Collector | None
 ) -> bytes:
     file = io.BytesIO()
     try:
-        ByValuePickler(file, protocol, guards, homeward, buffers).dump(obj)
+        ByValuePickler(file, protocol, ledger, homeward, buffers).dump(obj)
     # Objects raise what they like while they are pickled; dill may know better, or raises again.
     except Exception as refusal:
         if buffers is not None:
             buffers.clear()  # they belong to a pickle that there is not; dill leaves none out
-        return _dill_dumps(obj, protocol, guards, homeward, refusal)
+        return _dill_dumps(obj, protocol, ledger, homeward, refusal)
     return file.getvalue()
 
 
 def _dill_dumps(
-    obj: object, protocol: int, guards: Guards | None, homeward: bool, refusal: Exception
+    obj: object, protocol: int, ledger: Ledger | None, homeward: bool, refusal: Exception
 ) -> bytes:
     import dill  # only what the C pickler refuses pays for loading it
 
     class DillPickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
-        _reducer = _Reducer(guards, homeward)
+        _reducer = _Reducer(ledger, homeward)
 
         def reducer_override(self, thing: object) -> Reduced:
             reduced = self._reducer.reduce(thing)
@@ -224,13 +225,63 @@ def _dill_dumps(
     # its traceback would keep the object's memory.
     with suppress(Exception):
         DillPickler(file, protocol, recurse=True).dump(obj)
-        if guards is not None:
-            guards.refuse()
+        if ledger is not None:
+            ledger.guards.refuse()
+            ledger.bind(f"only dill could pickle a part of it ({refusal})")
         return file.getvalue()
     raise refusal
 
 
 # Writing: the special cases.
+
+
+def _new_namespace(function: types.FunctionType) -> dict[str, object]:
+    namespace: dict[str, object] = {"__name__": function.__module__ or "__main__"}
+    package = function.__globals__.get("__package__")
+    if package:
+        namespace["__package__"] = package  # for relative imports inside the function
+    return namespace
+
+
+def _function_state(function: types.FunctionType) -> dict[str, object]:
+    """What a function is filled with; what it has not is left out."""
+    code, space = function.__code__, function.__globals__
+    found = {name: space[name] for name in referenced_names(code) if name in space}
+    cells = map(_cell_contents, function.__closure__ or ())
+    state = {
+        "globals": found,
+        "cells": dict(zip(code.co_freevars, cells, strict=True)),
+        "defaults": function.__defaults__,
+        "kwdefaults": function.__kwdefaults__,
+        "dict": function.__dict__,
+        "doc": function.__doc__,
+        "annotations": function.__annotations__,
+        "submodules": _submodules_used(found, code),
+        "type_params": getattr(function, "__type_params__", ()),
+    }
+    state = {key: value for key, value in state.items() if value}
+    state["module"], state["qualname"] = function.__module__, function.__qualname__
+    return state
+
+
+def _reduce_plain_class(cls: type, name: str) -> Reduced:
+    attributes = dict(cls.__dict__)
+    slots = attributes.get("__slots__")
+    for slot in (slots,) if isinstance(slots, str) else tuple(slots or ()):
+        attributes.pop(_mangled(cls, slot), None)
+    for dropped in ("__dict__", "__weakref__", "_abc_impl", "__slots__"):
+        attributes.pop(dropped, None)
+    namespace = {} if slots is None else {"__slots__": slots}
+    if "__orig_bases__" in attributes:
+        # typing.Generic wants to see it while the class is made.
+        namespace["__orig_bases__"] = attributes.pop("__orig_bases__")
+    if isinstance(cls, abc.ABCMeta):
+        attributes[rebuild.REGISTERED] = _registered(cls)
+    if cls.__qualname__ != cls.__name__:
+        attributes["__qualname__"] = cls.__qualname__
+    add_recipe(cls, attributes)
+    args = (name, type(cls), cls.__name__, _bases(cls), namespace)
+    return rebuild.make_class, args, attributes, None, None, rebuild.fill_class
 
 
 def _is_builtin_type(cls: type) -> bool:
@@ -287,108 +338,3 @@ def _words(code: types.CodeType) -> set[str]:
         if isinstance(constant, types.CodeType):
             words |= _words(constant)
     return words
-
-
-def _reduce_enum(cls: EnumMeta, name: str) -> Reduced:
-    named = cast("dict[str, Enum]", dict(cls.__members__))
-    members = {key: member.value for key, member in named.items()}
-    attributes = {
-        key: value
-        for key, value in cls.__dict__.items()
-        if key not in members and key not in _ENUM_INTERNALS and not isinstance(value, Enum)
-    }
-    for dropped in ("__dict__", "__weakref__"):
-        attributes.pop(dropped, None)
-    # What __init__ and __new__ gave to members comes along, for they do not run again.
-    contents = {
-        key: {k: v for k, v in vars(member).items() if k not in _ENUM_MEMBER_INTERNALS}
-        for key, member in named.items()
-    }
-    args = (name, type(cls), cls.__name__, cls.__bases__, members)
-    return rebuild.make_enum, args, (attributes, contents), None, None, rebuild.fill_enum
-
-
-def _reduce_dataclass_sentinel(obj: object) -> Reduced | None:
-    # dataclasses compares these with "is"; as globals they stay what they are.
-    singletons = {
-        "_MISSING_TYPE": "MISSING",
-        "_KW_ONLY_TYPE": "KW_ONLY",
-        "_HAS_DEFAULT_FACTORY_CLASS": "_HAS_DEFAULT_FACTORY",
-    }
-    kind = type(obj).__name__
-    if kind == "_FIELD_BASE":
-        return cast(str, obj.name)  # type: ignore[attr-defined]  # its kind has one
-    return singletons.get(kind)
-
-
-def _reduce_code(code: object) -> Reduced:
-    return rebuild.make_code, (
-        rebuild.PYTHON,
-        marshal.dumps(cast(types.CodeType, code), _MARSHAL_VERSION),
-    )
-
-
-def _reduce_property(obj: object) -> Reduced:
-    it = cast(property, obj)
-    return property, (it.fget, it.fset, it.fdel, it.__doc__)
-
-
-def _reduce_cached_property(obj: object) -> Reduced:
-    it = cast("functools.cached_property[object]", obj)
-    return rebuild.make_cached_property, (it.func, it.attrname)
-
-
-def _reduce_lru_cache(obj: object) -> Reduced:
-    it = cast("functools._lru_cache_wrapper[object]", obj)
-    if is_importable(it):
-        return it.__qualname__
-    return rebuild.make_lru_cache, (it.__wrapped__, dict(it.cache_parameters()))
-
-
-def _reduce_type_variable(obj: object) -> Reduced:
-    kind = type(obj)
-    name = cast(str, obj.__name__)  # type: ignore[attr-defined]  # its kind has one
-    if getattr(sys.modules.get(obj.__module__), name, None) is obj and obj.__module__ != "__main__":
-        return name
-    args: tuple[object, ...] = (name,)
-    options: dict[str, object] = {}
-    if isinstance(obj, typing.NewType):
-        args = (name, obj.__supertype__)
-    elif isinstance(obj, (typing.TypeVar, typing.ParamSpec)):
-        args = (name, *getattr(obj, "__constraints__", ()))
-        words = ("bound", "covariant", "contravariant", "infer_variance")
-        options = {word: getattr(obj, f"__{word}__", None) for word in words}
-        options = {word: value for word, value in options.items() if value}
-    return rebuild.make_type_variable, (rebuild.name_of(obj), kind, args, options)
-
-
-def _refuse_lock(lock: object) -> Reduced:
-    # dill would send a copy: it guards nothing, and one that is held would stay held for ever.
-    raise TypeError("a lock guards the memory of one process and means nothing in another")
-
-
-_REDUCERS: dict[type, Callable[[object], Reduced]] = {
-    types.CodeType: _reduce_code,
-    _thread.LockType: _refuse_lock,
-    _thread.RLock: _refuse_lock,
-    types.CellType: lambda cell: (rebuild.make_cell, ()),
-    types.ModuleType: lambda module: (importlib.import_module, (cast(type, module).__name__,)),
-    types.MappingProxyType: lambda proxy: (
-        types.MappingProxyType,
-        (dict(cast("dict[object, object]", proxy)),),
-    ),
-    typing.TypeVar: _reduce_type_variable,
-    typing.ParamSpec: _reduce_type_variable,
-    typing.NewType: _reduce_type_variable,
-    property: _reduce_property,
-    classmethod: lambda method: (
-        classmethod,
-        (cast("classmethod[object, ..., object]", method).__func__,),
-    ),
-    staticmethod: lambda method: (
-        staticmethod,
-        (cast("staticmethod[..., object]", method).__func__,),
-    ),
-    functools.cached_property: _reduce_cached_property,
-    type(functools.lru_cache(lambda: None)): _reduce_lru_cache,
-}

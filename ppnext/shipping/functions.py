@@ -4,6 +4,9 @@ What is shipped is a *definition*: the function, the functions and classes that 
 ``depfuncs`` and ``globals`` add to its namespace, and the modules to be imported for it. It is
 named by the SHA-256 of its bytes, never by the identity of anything; it is sent to a worker once,
 and later jobs carry the name only. For ``map`` the function is shipped inside a ``Chunked``.
+
+A definition's payload is two pickles, one after the other: the entries of the table of the user's
+modules that it sees, and the function. So a worker knows them before it loads the function.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ import functools
 import hashlib
 import pickle
 import types
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from ppnext.errors import NotShippable
@@ -23,9 +26,18 @@ from ppnext.shipping.calls import encode_call
 from ppnext.shipping.chunks import Chunked
 from ppnext.shipping.culprits import find_culprit
 from ppnext.shipping.envelope import joined
-from ppnext.shipping.guards import Guards
+from ppnext.shipping.guards import Guards, imported_names
+from ppnext.shipping.ledger import Ledger, Part
+
+if TYPE_CHECKING:
+    from ppnext.shipping.project import Table
 
 __all__ = ["Definition", "FunctionShipper", "unwrap_call"]
+
+
+# Every supported Python reads it, whatever protocol the function is pickled with.
+_ENTRIES_PROTOCOL = 4
+_NO_MODULES = pickle.dumps((), _ENTRIES_PROTOCOL)
 
 
 class Definition:
@@ -33,18 +45,66 @@ class Definition:
 
     Attributes:
         digest: SHA-256 of the payload.
-        payload: the function, pickled.
+        payload: the modules that it sees and the function, pickled.
         uses: what keeps the broadcast objects that it refers to.
+        python: the minor version of Python, such as "3.11", that alone can load it; None if any
+            supported one can.
+        reasons: why it is bound to that version, one phrase for each part that binds it.
+        parts: the functions and classes in it, with the form that each goes in and why.
+        modules: full names of the modules that nodes need for it: those that it refers to, and
+            those that its code imports when it runs.
+        imports: of these, the top-level names of what is only imported when it runs.
+        without: minor versions of Python that have turned out not to understand it.
+        table: the user's modules that it sees, if it sees any.
     """
 
-    __slots__ = ("__weakref__", "digest", "payload", "uses")
+    __slots__ = (
+        "__weakref__",
+        "digest",
+        "imports",
+        "modules",
+        "parts",
+        "payload",
+        "python",
+        "reasons",
+        "table",
+        "uses",
+        "without",
+    )
 
     is_held = False
 
-    def __init__(self, digest: bytes, payload: bytes, uses: Sequence[object] = ()) -> None:
+    def __init__(
+        self,
+        digest: bytes,
+        payload: bytes,
+        uses: Sequence[object] = (),
+        ledger: Ledger | None = None,
+    ) -> None:
         self.digest = digest
         self.payload = payload
         self.uses = uses
+        ledger = ledger or Ledger()
+        bound = ledger.bound
+        self.python: str | None = bound[0] if bound else None
+        self.reasons: tuple[str, ...] = bound[1] if bound else ()
+        self.parts: tuple[Part, ...] = ledger.parts
+        self.modules = frozenset(ledger.modules | ledger.imports)
+        self.imports = frozenset(ledger.imports - {it.partition(".")[0] for it in ledger.modules})
+        self.without: frozenset[str] = frozenset()
+        self.table: Table | None = None
+
+    def seeing(self, table: Table) -> Definition:
+        """Return the definition of the same function that sees these modules of the user's."""
+        if not self.payload.startswith(_NO_MODULES):
+            raise ValueError("the definition sees modules already")
+        entries = pickle.dumps(table.entries, _ENTRIES_PROTOCOL)
+        payload = entries + self.payload[len(_NO_MODULES) :]
+        seeing = Definition(hashlib.sha256(payload).digest(), payload, self.uses)
+        for name in ("python", "reasons", "parts", "modules", "imports", "without"):
+            setattr(seeing, name, getattr(self, name))
+        seeing.table = table
+        return seeing
 
 
 class _Remembered(NamedTuple):
@@ -114,7 +174,7 @@ class FunctionShipper:
         try:
             known = self._remembered.get(func)
         except TypeError:  # cannot be hashed or weakly referenced, so it cannot be remembered
-            return self._make(func, depfuncs, modules, namespace, Guards())
+            return self._make(func, depfuncs, modules, namespace, Ledger())
         if (
             known is not None
             and namespace is None
@@ -124,10 +184,10 @@ class FunctionShipper:
             and known.guards.hold()
         ):
             return known.definition
-        guards = Guards()
-        definition = self._make(func, depfuncs, modules, namespace, guards)
-        if namespace is None and guards.reliable and _can_be_remembered(func):
-            self._remembered[func] = _Remembered(depfuncs, modules, guards, definition)
+        ledger = Ledger()
+        definition = self._make(func, depfuncs, modules, namespace, ledger)
+        if namespace is None and ledger.guards.reliable and _can_be_remembered(func):
+            self._remembered[func] = _Remembered(depfuncs, modules, ledger.guards, definition)
         return definition
 
     def ship_chunked(self, func: Callable[..., object], star: bool) -> Definition:
@@ -153,21 +213,24 @@ class FunctionShipper:
         depfuncs: tuple[object, ...],
         modules: tuple[str, ...],
         namespace: Mapping[str, object] | None,
-        guards: Guards,
+        ledger: Ledger,
     ) -> Definition:
         note_used()
         extra = self._namespace_to_ship(namespace)
         extra.update({_name_of(dependency): dependency for dependency in depfuncs})
         content = (self._wrap(func) if self._wrap else func, extra, modules)
         try:
-            payload = byvalue.dumps(content, self._protocol, guards)
+            payload = byvalue.dumps(content, self._protocol, ledger)
         # An object raises what it likes while it is pickled; it is named and chained.
         except Exception as error:
             name = getattr(func, "__qualname__", repr(func))
             culprit = find_culprit(func if not extra else (func, extra), self._protocol)
             take_used()
             raise NotShippable(f"the function {name} cannot be shipped: {culprit}") from error
-        return Definition(hashlib.sha256(payload).digest(), payload, take_used())
+        for name in _names_in(modules):
+            ledger.add_import(name)
+        payload = _NO_MODULES + payload
+        return Definition(hashlib.sha256(payload).digest(), payload, take_used(), ledger)
 
     def _namespace_to_ship(self, namespace: Mapping[str, object] | None) -> dict[str, object]:
         """Functions, classes and modules of ``globals=``, without those that cannot be shipped."""
@@ -196,3 +259,16 @@ _NAMESPACE_KINDS = (types.FunctionType, type, types.ModuleType)
 
 def _name_of(dependency: object) -> str:
     return cast(str, dependency.__name__)  # type: ignore[attr-defined]  # checked
+
+
+def _names_in(modules: tuple[str, ...]) -> Iterator[str]:
+    """The names of modules that a job's ``modules`` import: names, or whole statements."""
+    for text in modules:
+        if all(part.isidentifier() for part in text.split(".")):
+            yield text
+            continue
+        try:
+            code = compile(text, "<modules>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            continue  # the job will say so
+        yield from (name for level, name in imported_names(code) if not level)

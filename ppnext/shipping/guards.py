@@ -18,7 +18,7 @@ from operator import is_
 from typing import NamedTuple, cast
 from weakref import ref
 
-__all__ = ["Guards", "referenced_names"]
+__all__ = ["Guards", "imported_names", "referenced_names"]
 
 _MISSING = object()
 
@@ -63,6 +63,24 @@ def referenced_names(code: types.CodeType) -> tuple[str, ...]:
         if isinstance(constant, types.CodeType):
             names.update(referenced_names(constant))
     return tuple(sorted(names))
+
+
+@lru_cache(maxsize=1024)
+def imported_names(code: types.CodeType) -> tuple[tuple[int, str], ...]:
+    """Return what code, and the code inside it, imports: levels of relative imports and names."""
+    found: list[tuple[int, str]] = []
+    constants: list[object] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            # The level and the names that are wanted were loaded just before.
+            level = constants[-2] if len(constants) > 1 else 0
+            found.append((level if isinstance(level, int) else 0, instruction.argval))
+        elif instruction.opname == "LOAD_CONST":
+            constants.append(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found += imported_names(constant)
+    return tuple(dict.fromkeys(found))
 
 
 def _is_fixed(value: object) -> bool:

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import pickle
 import re
+import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+from ppnext.errors import UnsuitablePython
+from ppnext.shipping.compiling import PYTHON
 from ppnext.shipping.envelope import Buffer, unpack
+from ppnext.shipping.moved import stand_in
 from ppnext.shipping.rebuild import is_importable
 
+if TYPE_CHECKING:
+    from ppnext.shipping.bundles import Entries
+
 __all__ = ["decode_call", "load_definition"]
+
+_NO_ATTRIBUTE = re.compile(r"Can't get attribute '([\w.]+)' on <module '([\w.]+)'")
+# Before anything is unpickled.
+stand_in()
 
 _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 
@@ -35,14 +47,28 @@ def decode_call(payload: Buffer) -> tuple[tuple[object, ...], dict[str, object]]
     return cast("tuple[object, ...]", args), cast("dict[str, object]", rest[0] if rest else {})
 
 
-def load_definition(payload: bytes) -> Callable[..., object]:
+def load_definition(
+    payload: bytes, enter: Callable[[Entries], None] | None = None
+) -> Callable[..., object]:
     """Rebuild a function in a worker, with its namespace and its modules.
+
+    Args:
+        enter: told which of the user's modules the function sees, before it is loaded.
 
     Raises:
         ImportError: a module it relies on cannot be imported here.
+        UnsuitablePython: this Python cannot load it; that of another node may.
         Exception: whatever loading the objects raises.
     """
-    func, extra, modules = pickle.loads(payload)
+    stream = io.BytesIO(payload)
+    entries = pickle.load(stream)
+    if enter is not None:
+        enter(cast("Entries", entries))
+    try:
+        func, extra, modules = pickle.load(stream)
+    except AttributeError as error:
+        _explain(error)
+        raise
     space: dict[str, object] = {}
     for module in modules:
         _import_into(space, module)
@@ -51,6 +77,16 @@ def load_definition(payload: bytes) -> Callable[..., object]:
         own.update(extra)
         own.update(space)
     return cast("Callable[..., object]", func)
+
+
+def _explain(error: AttributeError) -> None:
+    """Say so if the standard library of this Python lacks what a pickle refers to."""
+    match = _NO_ATTRIBUTE.match(str(error))
+    if match and match[2].partition(".")[0] in sys.stdlib_module_names:
+        raise UnsuitablePython(
+            f"the function needs {match[2]}.{match[1]}, which this node's Python {PYTHON} does "
+            "not have"
+        ) from error
 
 
 def _own_namespaces(func: object) -> Iterator[dict[str, object]]:

@@ -7,6 +7,7 @@ process that made it, it is that very class.
 
 from __future__ import annotations
 
+import enum
 import functools
 import importlib
 import marshal
@@ -20,17 +21,20 @@ from enum import EnumMeta
 from typing import cast
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from ppnext.errors import RemoteError
+from ppnext.errors import RemoteError, UnsuitablePython
+from ppnext.shipping.compiling import PYTHON
 
 __all__ = [
     "EMPTY_CELL",
     "PYTHON",
+    "RECIPE",
     "REGISTERED",
     "class_at_home",
     "fill_class",
     "fill_enum",
     "fill_function",
     "is_importable",
+    "known_as",
     "make_cached_property",
     "make_cell",
     "make_class",
@@ -38,19 +42,21 @@ __all__ = [
     "make_enum",
     "make_function",
     "make_lru_cache",
-    "make_type_variable",
+    "module_named",
     "name_of",
     "received",
+    "remember_as",
+    "remember_class",
 ]
-
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""The version that marshalled code belongs to."""
 
 EMPTY_CELL = "ppnext: this cell is empty"
 """Stands for the content of a closure's cell that has none yet."""
 
 REGISTERED = "ppnext: registered"
 """Stands among the attributes of an abstract base class for what was registered with it."""
+
+RECIPE = "ppnext: recipe"
+"""Stands among the attributes of a class for what is made again where it is rebuilt."""
 
 received: WeakSet[type] = WeakSet()
 """Classes that were rebuilt in this process from what another one sent."""
@@ -82,18 +88,42 @@ def name_of(cls: object) -> str:
     return name
 
 
+def known_as(name: str) -> object | None:
+    """Return the class, type variable or alias of this identity, if there is one here."""
+    return _known.get(name)
+
+
+def remember_as(name: str, made: object) -> object:
+    """Give something that was made anew the identity that it has where it comes from."""
+    _names[made] = name
+    _known[name] = made
+    return made
+
+
+def remember_class(name: str, cls: type) -> type:
+    """Do so for a class, and note that it came from elsewhere."""
+    remember_as(name, cls)
+    received.add(cls)
+    return cls
+
+
 def _class_named(name: str) -> type | None:
-    return cast("type | None", _known.get(name))
+    return cast("type | None", known_as(name))
 
 
 def make_code(python: str, data: bytes) -> types.CodeType:
     """Return code, if it was made by this minor version of Python."""
     if python != PYTHON:
-        raise RemoteError(
+        raise UnsuitablePython(
             f"code made by Python {python} cannot run on this node's Python {PYTHON}: functions "
             "shipped by value need the same minor version at both ends"
         )
     return cast(types.CodeType, marshal.loads(data))
+
+
+def module_named(name: str) -> types.ModuleType:
+    """Return a module, imported where it was not."""
+    return importlib.import_module(name)
 
 
 def make_cell() -> types.CellType:
@@ -102,41 +132,51 @@ def make_cell() -> types.CellType:
 
 
 def make_function(
-    python: str,
-    code: bytes,
+    code: types.CodeType,
     namespace: dict[str, object],
     name: str,
-    closure: tuple[types.CellType, ...] | None,
+    closure: dict[str, types.CellType] | None,
 ) -> types.FunctionType:
-    """Return a function without its state."""
+    """Return a function without its state.
+
+    Args:
+        closure: the cells of its free variables, by their names.
+    """
     namespace.setdefault("__builtins__", __builtins__)
-    return types.FunctionType(make_code(python, code), namespace, name, None, closure)
+    if closure is None and not code.co_freevars:
+        return types.FunctionType(code, namespace, name)
+    try:
+        cells = tuple((closure or {})[variable] for variable in code.co_freevars)
+    except KeyError as missing:
+        raise UnsuitablePython(
+            f"the function {name} refers to {missing} of the function around it on this node's "
+            f"Python {PYTHON}, and does not where it comes from"
+        ) from None
+    return types.FunctionType(code, namespace, name, None, cells)
 
 
 def fill_function(function: types.FunctionType, state: dict[str, object]) -> None:
     """Give a function its globals, its closure and its attributes."""
-    for submodule in cast("tuple[str, ...]", state["submodules"]):
+    for submodule in cast("tuple[str, ...]", state.get("submodules", ())):
         importlib.import_module(submodule)
-    function.__globals__.update(cast("dict[str, object]", state["globals"]))
-    cells = cast("tuple[object, ...]", state["cells"])
-    for cell, content in zip(function.__closure__ or (), cells, strict=True):
+    function.__globals__.update(cast("dict[str, object]", state.get("globals", {})))
+    cells = cast("dict[str, object]", state.get("cells", {}))
+    for variable, cell in zip(
+        function.__code__.co_freevars, function.__closure__ or (), strict=True
+    ):
+        content = cells[variable]
         # Only text is compared: arrays answer a comparison with an array.
         if not (isinstance(content, str) and content == EMPTY_CELL):
             cell.cell_contents = content
-    function.__defaults__ = cast("tuple[object, ...] | None", state["defaults"])
-    function.__kwdefaults__ = cast("dict[str, object]", state["kwdefaults"])
-    function.__dict__.update(cast("dict[str, object]", state["dict"]))
-    function.__doc__ = cast("str | None", state["doc"])
+    function.__defaults__ = cast("tuple[object, ...] | None", state.get("defaults"))
+    function.__kwdefaults__ = cast("dict[str, object]", state.get("kwdefaults"))
+    function.__dict__.update(cast("dict[str, object]", state.get("dict", {})))
+    function.__doc__ = cast("str | None", state.get("doc"))
     function.__module__ = cast(str, state["module"])
     function.__qualname__ = cast(str, state["qualname"])
-    function.__annotations__ = cast("dict[str, object]", state["annotations"])
-
-
-def _remember(name: str, cls: type) -> type:
-    _names[cls] = name
-    _known[name] = cls
-    received.add(cls)
-    return cls
+    function.__annotations__ = cast("dict[str, object]", state.get("annotations", {}))
+    if "type_params" in state and hasattr(function, "__type_params__"):
+        function.__type_params__ = state["type_params"]
 
 
 @contextmanager
@@ -176,7 +216,7 @@ def make_class(
         made = types.new_class(
             class_name, bases, {"metaclass": metaclass}, lambda body: body.update(namespace)
         )
-    return _remember(name, made)
+    return remember_class(name, made)
 
 
 def make_enum(
@@ -185,15 +225,28 @@ def make_enum(
     class_name: str,
     bases: tuple[type, ...],
     members: dict[str, object],
+    boundary: str | None = None,
 ) -> type:
-    """Return the enumeration of this identity, with its members."""
+    """Return the enumeration of this identity, with its members.
+
+    Args:
+        boundary: the name of what a flag does with values that it has no members for.
+    """
     known = _class_named(name)
     if known is not None:
         return known
     body = metaclass.__prepare__(class_name, bases)
     for key, value in members.items():
         body[key] = value
-    return _remember(name, metaclass(class_name, bases, body))
+    options: dict[str, object] = {}
+    if boundary is not None:
+        if not hasattr(enum, "FlagBoundary"):
+            raise UnsuitablePython(
+                f"flags of this node's Python {PYTHON} have no boundary; {class_name} has one"
+            )
+        options["boundary"] = enum.FlagBoundary[boundary]
+    make = cast("Callable[..., type]", metaclass)
+    return remember_class(name, make(class_name, bases, body, **options))
 
 
 def fill_class(cls: type, attributes: dict[str, object]) -> None:
@@ -201,11 +254,16 @@ def fill_class(cls: type, attributes: dict[str, object]) -> None:
     # A class that was sent out from here and comes back with its content keeps its own.
     if cls not in received:
         return
+    registered = cast("tuple[type, ...]", attributes.pop(REGISTERED, ()))
+    recipe = cast("tuple[object, ...] | None", attributes.pop(RECIPE, None))
     for key, value in attributes.items():
-        if key != REGISTERED:
-            setattr(cls, key, value)
-    for registered in cast("tuple[type, ...]", attributes.get(REGISTERED, ())):
-        cast(ABCMeta, cls).register(registered)
+        setattr(cls, key, value)
+    if recipe is not None:
+        from ppnext.shipping import remake  # most definitions do not need it
+
+        remake.follow(cls, recipe, attributes)
+    for other in registered:
+        cast(ABCMeta, cls).register(other)
 
 
 def fill_enum(cls: EnumMeta, state: tuple[dict[str, object], dict[str, dict[str, object]]]) -> None:
@@ -215,18 +273,6 @@ def fill_enum(cls: EnumMeta, state: tuple[dict[str, object], dict[str, dict[str,
     if cls in received:
         for key, content in members.items():
             cast("dict[str, object]", vars(cls.__members__[key])).update(content)
-
-
-def make_type_variable(
-    name: str, kind: Callable[..., object], args: tuple[object, ...], options: dict[str, object]
-) -> object:
-    """Return the type variable of this identity, made anew if it is not known."""
-    known = _known.get(name)
-    if known is None:
-        known = kind(*args, **options)
-        _names[known] = name
-        _known[name] = known
-    return known
 
 
 def class_at_home(name: str, qualname: str) -> type:

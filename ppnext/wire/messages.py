@@ -22,12 +22,19 @@ Died        whoever runs                none
 Returned    whoever runs                none
 Offer       whoever runs                none
 Freed       parent to its worker        none
+Unfit       whoever runs                none
+Ask         whoever submits             none
+Facts       whoever runs                none
+Seek        whoever runs                none
+Found       whoever submits             none
 ==========  ==========================  =====================================================
 
 A job is named by its number and its attempt, so that whatever arrives late can be told apart.
 Jobs that are sent together, and results that are ready together, are one message; the payload is
 what they carry, one after the other, in the order of the entries, whose sizes add up to it.
 New fields are added at the end with a default: an older end ignores them, a newer end fills them.
+A new message has a version of the protocol from which on it is understood (``SINCE``): it is not
+sent to an end that said an older one in its Hello.
 """
 
 from __future__ import annotations
@@ -41,11 +48,16 @@ from ppnext.errors import ProtocolError
 __all__ = [
     "BATCH_LIMIT",
     "KINDS",
+    "OLDEST",
     "PROTOCOL",
+    "SINCE",
+    "Ask",
     "Bye",
     "Define",
     "Died",
     "Drop",
+    "Facts",
+    "Found",
     "Freed",
     "Hello",
     "Hold",
@@ -60,14 +72,19 @@ __all__ = [
     "Retract",
     "Returned",
     "Run",
+    "Seek",
     "Setup",
     "Start",
+    "Unfit",
     "decode_control",
     "encode_control",
 ]
 
-PROTOCOL = 1
-"""The version of this language; it stands in the ALPN name and in Hello."""
+PROTOCOL = 2
+"""The version of this language; each end says its own in Hello."""
+
+OLDEST = 1
+"""The oldest version of an end that this one can work with."""
 
 BATCH_LIMIT = 1024
 """Most jobs in one Run and in one Result, so that their control part fits into a frame."""
@@ -81,6 +98,8 @@ Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 JobRef: TypeAlias = tuple[Count, Count]
 """A job's number and the attempt meant."""
+
+Names: TypeAlias = Annotated[list[Line], msgspec.Meta(min_length=1, max_length=256)]
 
 Jobs: TypeAlias = Annotated[list[JobRef], msgspec.Meta(max_length=4096)]
 
@@ -121,6 +140,8 @@ class Setup(msgspec.Struct, frozen=True, array_like=True):
     path: list[str]
     protocol: Count
     """The pickle protocol for results."""
+    roots: list[str] = []
+    """Folders of the client's own modules, for a worker on the client's machine."""
 
 
 class Define(msgspec.Struct, frozen=True, array_like=True):
@@ -225,6 +246,43 @@ class Offer(msgspec.Struct, frozen=True, array_like=True):
     slots: Slots
 
 
+class Unfit(msgspec.Struct, frozen=True, array_like=True):
+    """This attempt has not been started, because jobs of its function cannot run here at all."""
+
+    job: Count
+    attempt: Count
+    why: Line
+    arguments: bool = False
+    """It is not the function but this job's arguments that cannot be loaded here."""
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True):
+    """Which versions of these distributions are installed where you run jobs? Answered by Facts."""
+
+    distributions: Names
+
+
+class Facts(msgspec.Struct, frozen=True, array_like=True):
+    """The versions of distributions that are installed here; empty for one that is not."""
+
+    versions: Annotated[dict[Line, Line], msgspec.Meta(max_length=256)]
+
+
+class Seek(msgspec.Struct, frozen=True, array_like=True):
+    """A job wants to import a module of this name, which is not here. Answered by Found."""
+
+    module: Line
+
+
+class Found(msgspec.Struct, frozen=True, array_like=True):
+    """The content hash of a module's bundle, which is sent when it is asked for with Need; empty if
+    there is none, and why not, or nothing if the module is not ours."""
+
+    module: Line
+    digest: Annotated[bytes, msgspec.Meta(max_length=32)]
+    why: Line = ""
+
+
 Message: TypeAlias = (
     Hello
     | Ping
@@ -242,6 +300,11 @@ Message: TypeAlias = (
     | Freed
     | Hold
     | Drop
+    | Unfit
+    | Ask
+    | Facts
+    | Seek
+    | Found
 )
 
 KINDS: dict[type[Message], int] = {
@@ -261,8 +324,16 @@ KINDS: dict[type[Message], int] = {
     Freed: 24,
     Hold: 25,
     Drop: 26,
+    Unfit: 27,
+    Ask: 28,
+    Facts: 29,
+    Seek: 30,
+    Found: 31,
 }
 """The number that stands for each message in a frame's header. A number is never used again."""
+
+SINCE: dict[type[Message], int] = {Unfit: 2, Ask: 2, Facts: 2, Seek: 2, Found: 2}
+"""The version of the protocol from which on a message is understood; 1 if it is not here."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[int, msgspec.msgpack.Decoder[Message]] = {

@@ -8,6 +8,9 @@ It never reads while the main thread waits on the jobs channel, which would then
 there is a job for it: it lets the main thread read first. While results are held back it also
 looks after them, every few milliseconds; see ``reports``.
 
+Jobs may have threads of their own, which import modules and use objects that are still to come. Of
+all threads that wait for something, one reads for all.
+
 The parent's end is seen here too: the worker then ends itself and whatever its jobs have started.
 """
 
@@ -27,9 +30,7 @@ from ppnext.runtime.passing import receive, send_passing
 from ppnext.runtime.sharing import Shared, Sharing
 from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import (
-    Define,
     Freed,
-    Hold,
     JobRef,
     Message,
     Result,
@@ -81,6 +82,8 @@ class Inbox:
         control: socket on which jobs are asked back.
         on_end: called in the watching thread when the parent is gone; does not return.
         sharing: how large payloads come and go.
+        keep: called in any thread, one at a time, with what arrives besides jobs; returns whether
+            that is done with it. The rest comes in its turn.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Inbox:
         control: socket.socket,
         on_end: Callable[[], None],
         sharing: Sharing,
+        keep: Callable[[Message, Payload], bool],
     ) -> None:
         self._jobs = jobs
         self._control = control
@@ -97,6 +101,7 @@ class Inbox:
         self.reports = Reports(self._send_results, self._wake_watcher)
         self._wake, self._woken = socket.socketpair()
         self._sharing = sharing
+        self._keep = keep
         # Results that were passed to the parent, which says when it does not need them any more.
         self._lent: dict[JobRef, Shared] = {}
         self._lending = Lock()
@@ -108,7 +113,7 @@ class Inbox:
         self._ended = False
         # Whether the last job to be waited for came so soon that it is worth while to look.
         self._is_quick = False
-        # Whether the main thread is about to read, as soon as there is something; and that it has.
+        # Whether a thread is about to read, as soon as there is something; and that it has.
         self._waiting = False
         self._has_read = Condition(self._lock)
 
@@ -120,37 +125,26 @@ class Inbox:
             with self._lock:
                 if self._arrived:
                     return self._arrived.popleft()
-                if self._ended:
-                    return None
-                self._waiting = True
-            self._wait()
+            if not self.wait_until(lambda: bool(self._arrived)):
+                return None
 
-    def wait_for_definition(self, digest: bytes) -> Received | None:
-        """Wait for the function or object of this name, leaving all other messages where they are.
+    def wait_until(self, is_there: Callable[[], bool]) -> bool:
+        """Read until what is waited for is there. Jobs may call it in any thread.
 
         Returns:
-            the message; None when the parent has closed the channel.
+            whether it is there; if not, the parent has closed the channel.
         """
-        while (found := self.find_definition(digest)) is None:
+        while True:
             with self._lock:
+                if is_there():
+                    return True
                 if self._ended:
-                    return None
+                    return False
+                if self._waiting:  # another thread reads for all
+                    self._has_read.wait()
+                    continue
                 self._waiting = True
             self._wait()
-        return found
-
-    def find_definition(self, digest: bytes) -> Received | None:
-        """Take the function or object of this name out, if it has arrived."""
-        with self._lock:
-            for place, item in enumerate(self._arrived):
-                if (
-                    isinstance(item, Received)
-                    and isinstance(item.message, Define | Hold)
-                    and item.message.digest == digest
-                ):
-                    del self._arrived[place]
-                    return item
-        return None
 
     def send(self, message: Message) -> None:
         """Send a message to the parent, after all results; returns when the kernel has it."""
@@ -174,7 +168,7 @@ class Inbox:
             self._read()
             # Who sends several together is busy, and needs the processor more.
             self._is_quick = came_soon and len(self._arrived) == 1
-            self._has_read.notify()
+            self._has_read.notify_all()
 
     # The watching thread.
 
@@ -249,7 +243,7 @@ class Inbox:
         kept = sorted(wanted - found)
         _send(self._control, self._control_connection, Returned(returned, kept))
 
-    # Both, with the lock.
+    # All, with the lock.
 
     def _read(self) -> None:
         """Take what lies on the jobs channel, without waiting for more."""
@@ -263,9 +257,10 @@ class Inbox:
             self._ended = True
             return
         for received in arrived:
-            if isinstance(received.message, Run):
-                self._arrived.extend(_tasks(received.message, received.payload))
-            else:
+            message, payload = received
+            if isinstance(message, Run):
+                self._arrived.extend(_tasks(message, payload))
+            elif not self._keep(message, payload):
                 self._arrived.append(received)
 
     def _receive(self) -> list[Received]:

@@ -1,14 +1,22 @@
-"""Library: the functions and objects that have been sent to this worker, ready to be used."""
+"""Library: the functions and objects that have been sent to this worker, ready to be used.
+
+What arrives is put here by whichever thread reads it; the main thread takes it out and forgets what
+is too much. A thread of a job may use objects too.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ppnext.shipping.envelope import unpack
 from ppnext.shipping.loading import load_definition
+from ppnext.wire.messages import Define, Drop, Found, Hold, Message
 from ppnext.wire.payloads import Payload, view_of
+
+if TYPE_CHECKING:
+    from ppnext.shipping.bundles import Entries
 
 __all__ = ["Function", "Library"]
 
@@ -21,6 +29,13 @@ class _Unloaded(NamedTuple):
     payload: Payload
 
 
+class _Loaded(NamedTuple):
+    """A function, and which of the user's modules it sees."""
+
+    function: Function
+    entries: Entries
+
+
 class Library:
     """A bounded cache of functions by content hash.
 
@@ -29,22 +44,38 @@ class Library:
 
     Args:
         size: most functions kept; the one that was used longest ago goes first.
+
+    Attributes:
+        answers: the last answer for each module that was looked for.
     """
 
     def __init__(self, size: int = 1000) -> None:
+        self.answers: dict[str, Found] = {}
         self._size = size
-        self._functions: OrderedDict[bytes, _Unloaded | Function] = OrderedDict()
+        self._functions: OrderedDict[bytes, _Unloaded | _Loaded] = OrderedDict()
         self._objects: dict[bytes, object] = {}
         # The function that is being loaded, and those that refer to an object since they were.
         self._loading: bytes | None = None
         self._users: dict[bytes, set[bytes]] = {}
 
+    def keep(self, message: Message, payload: Payload) -> bool:
+        """Keep what was sent, in any thread. Return False if it is nothing for the library."""
+        if isinstance(message, Define):
+            self.add(message.digest, payload)
+        elif isinstance(message, Hold):
+            self.hold(message.digest, payload)
+        elif isinstance(message, Drop):
+            self.drop(message.digest)
+        elif isinstance(message, Found):
+            self.answers[message.module] = message
+        else:
+            return False
+        return True
+
     def add(self, digest: bytes, payload: Payload) -> None:
         """Keep a function that was sent."""
         self._functions[digest] = _Unloaded(payload)
         self._functions.move_to_end(digest)
-        while len(self._functions) > self._size:
-            self._functions.popitem(last=False)
 
     def hold(self, name: bytes, payload: Payload) -> None:
         """Keep an object that was sent until it is dropped."""
@@ -77,19 +108,40 @@ class Library:
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._functions
 
-    def get(self, digest: bytes) -> Function:
+    def take(self, digest: bytes) -> bytes:
+        """Take out what was sent like a function and is none: a bundle of modules."""
+        found = self._functions.pop(digest)
+        return bytes(view_of(found.payload)) if isinstance(found, _Unloaded) else b""
+
+    def get(self, digest: bytes, enter: Callable[[Entries], None]) -> Function:
         """Return a function that is here, loading it the first time.
+
+        Args:
+            enter: told which of the user's modules it sees, before it is loaded or used.
 
         Raises:
             Exception: whatever loading the function or its modules raises.
         """
-        function = self._functions[digest]
-        if isinstance(function, _Unloaded):
-            self._loading = digest
-            try:
-                function = load_definition(bytes(view_of(function.payload)))
-            finally:
-                self._loading = None
-            self._functions[digest] = function
+        found = self._functions[digest]
+        if isinstance(found, _Unloaded):
+            found = self._functions[digest] = self._load(digest, found.payload, enter)
+        else:
+            enter(found.entries)
         self._functions.move_to_end(digest)
-        return function
+        while len(self._functions) > self._size:
+            self._functions.popitem(last=False)
+        return found.function
+
+    def _load(self, digest: bytes, payload: Payload, enter: Callable[[Entries], None]) -> _Loaded:
+        seen: Entries = ()
+
+        def see(entries: Entries) -> None:
+            nonlocal seen
+            seen = entries
+            enter(entries)
+
+        self._loading = digest
+        try:
+            return _Loaded(load_definition(bytes(view_of(payload)), see), seen)
+        finally:
+            self._loading = None

@@ -12,10 +12,10 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from threading import Thread
+from threading import Lock, Thread
 from time import perf_counter
 
-from ppnext.errors import ResultNotShippable
+from ppnext.errors import ResultNotShippable, UnsuitablePython
 from ppnext.runtime.progress import Progress
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.shipping.broadcasts import set_source
@@ -24,12 +24,13 @@ from ppnext.shipping.loading import decode_call
 from ppnext.shipping.outcomes import encode_exception, encode_result
 from ppnext.version import VERSION
 from ppnext.wire.connection import PAYLOAD_LIMIT
-from ppnext.wire.messages import PROTOCOL, Define, Drop, Hello, Hold, Need, Outcome, Setup
+from ppnext.wire.messages import PROTOCOL, Hello, Need, Outcome, Seek, Setup, Unfit
 from ppnext.wire.payloads import Payload, view_of
 from ppnext.worker.capture import KEPT, Capture
 from ppnext.worker.inbox import Inbox, Task
 from ppnext.worker.library import Library
 from ppnext.worker.lifeline import die_with_group, tie
+from ppnext.worker.modules import Modules
 
 __all__ = ["Worker", "main"]
 
@@ -43,25 +44,41 @@ _TRIM_EVERY = 1.0
 """Seconds between looks at the size of a running job's output and at idle memory."""
 
 
+class _NotForThisPython(Exception):
+    """What a job is made of cannot be loaded by this version of Python."""
+
+    def __init__(self, error: UnsuitablePython, arguments: bool) -> None:
+        super().__init__(str(error))
+        self.arguments = arguments
+
+
 class Worker:
     """Runs jobs, one after the other.
 
     Args:
         inbox: where they come from and results go to.
+        library: the functions and objects that have been sent.
         capture: what holds their output.
         progress: where the job that runs is noted.
         sharing: how large payloads come and go.
     """
 
     def __init__(
-        self, inbox: Inbox, capture: Capture, progress: Progress, sharing: Sharing
+        self,
+        inbox: Inbox,
+        library: Library,
+        capture: Capture,
+        progress: Progress,
+        sharing: Sharing,
     ) -> None:
         self._inbox = inbox
         self._sharing = sharing
         self._progress = progress
         self._capture = capture
-        self._library = Library()
+        self._library = library
         set_source(self._object)
+        self._looking = Lock()
+        self._modules = Modules(self._bundle, self._look_for)
         self._node = "?"
         self._protocol = 5
         self._pid = os.getpid()
@@ -71,12 +88,6 @@ class Worker:
         while (received := self._inbox.next()) is not None:
             if isinstance(received, Task):
                 self._run_job(received)
-            elif isinstance(received.message, Define):
-                self._library.add(received.message.digest, received.payload)
-            elif isinstance(received.message, Hold):
-                self._library.hold(received.message.digest, received.payload)
-            elif isinstance(received.message, Drop):
-                self._library.drop(received.message.digest)
             elif isinstance(received.message, Setup):
                 self._set_up(received.message)
 
@@ -85,6 +96,7 @@ class Worker:
         self._protocol = setup.protocol
         if setup.path:
             sys.path[:] = setup.path
+        self._modules.disk = setup.roots
         hello = Hello(
             PROTOCOL, VERSION, "{}.{}.{}".format(*sys.version_info), self._node, self._pid, 1
         )
@@ -102,6 +114,10 @@ class Worker:
         raised = False
         try:
             outcome = self._execute(task.function, view_of(arguments))
+        except _NotForThisPython as unfit:
+            # The job has not been started; another node may be able to.
+            self._inbox.send(Unfit(task.job, task.attempt, str(unfit)[:1000], unfit.arguments))
+            return
         # Whatever the job raises is its outcome, SystemExit and KeyboardInterrupt as well.
         except BaseException as error:
             raised = True
@@ -131,8 +147,15 @@ class Worker:
 
     def _execute(self, function: bytes, arguments: memoryview) -> bytes | Parts:
         """Call a function and pickle what it returns; nothing else is left of the call."""
-        args, kwargs = decode_call(arguments)
-        outcome = encode_result(self._library.get(function)(*args, **kwargs), self._protocol)
+        try:
+            call = self._library.get(function, self._modules.enter)
+        except UnsuitablePython as error:
+            raise _NotForThisPython(error, arguments=False) from None
+        try:
+            args, kwargs = decode_call(arguments)
+        except UnsuitablePython as error:
+            raise _NotForThisPython(error, arguments=True) from None
+        outcome = encode_result(call(*args, **kwargs), self._protocol)
         if len(outcome) > RESULT_LIMIT:
             raise ResultNotShippable(
                 f"the job's result makes {len(outcome)} bytes; at most {RESULT_LIMIT} can be "
@@ -154,23 +177,32 @@ class Worker:
     def _fetch(self, function: bytes) -> bool:
         """Ask for a function that is not here (any more). Return whether it has come."""
         self._inbox.send(Need(function))
-        arrived = self._inbox.wait_for_definition(function)
-        if arrived is None:
-            return False
-        self._library.add(function, arrived.payload)
-        return True
+        return self._inbox.wait_until(lambda: function in self._library)
 
     def _object(self, name: bytes) -> object:
         """Return a broadcast object that the present job uses."""
         if not self._library.holds(name):
-            arrived = self._inbox.find_definition(name)
-            if arrived is None:
-                self._inbox.send(Need(name))
-                arrived = self._inbox.wait_for_definition(name)
-            if arrived is None:
+            self._inbox.send(Need(name))
+            if not self._inbox.wait_until(lambda: self._library.holds(name)):
                 raise ConnectionError("the parent went before it had sent an object")
-            self._library.hold(name, arrived.payload)
         return self._library.object(name)
+
+    def _bundle(self, digest: bytes) -> bytes:
+        """Return a bundle of the user's modules, which a job imports from."""
+        self._inbox.send(Need(digest))
+        if not self._inbox.wait_until(lambda: digest in self._library):
+            raise ConnectionError("the parent went before it had sent a module")
+        return self._library.take(digest)
+
+    def _look_for(self, module: str) -> bytes | str | None:
+        """Ask for a module that a job imports and nobody here has."""
+        answers = self._library.answers
+        with self._looking:  # one at a time, so that each gets its own answer
+            self._inbox.send(Seek(module))
+            if not self._inbox.wait_until(lambda: module in answers):
+                raise ConnectionError("the parent went before it had answered for a module")
+            answer = answers.pop(module)
+        return answer.digest or answer.why or None
 
     def _describe(self, error: BaseException, job: Task) -> bytes:
         where = f"job {job.job}, attempt {job.attempt}, on {self._node}, process {self._pid}"
@@ -209,8 +241,13 @@ def main(jobs: int, control: int, lifeline: int, progress: int) -> None:
     capture = Capture()
     faulthandler.enable(2)
     sharing = Sharing()
+    library = Library()
     inbox = Inbox(
-        socket.socket(fileno=jobs), socket.socket(fileno=control), die_with_group, sharing
+        socket.socket(fileno=jobs),
+        socket.socket(fileno=control),
+        die_with_group,
+        sharing,
+        library.keep,
     )
 
     def tick() -> None:
@@ -219,5 +256,5 @@ def main(jobs: int, control: int, lifeline: int, progress: int) -> None:
 
     Thread(target=inbox.watch, args=(_TRIM_EVERY, tick), name="ppnext-watch", daemon=True).start()
     with suppress(ConnectionError):  # the parent went before it had its result
-        Worker(inbox, capture, Progress(progress), sharing).run()
+        Worker(inbox, library, capture, Progress(progress), sharing).run()
     die_with_group()

@@ -15,8 +15,13 @@ from ppnext.wire.connection import Received
 from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
     BATCH_LIMIT,
+    OLDEST,
+    PROTOCOL,
+    Ask,
     Define,
     Died,
+    Facts,
+    Found,
     Hello,
     Need,
     Offer,
@@ -25,12 +30,14 @@ from ppnext.wire.messages import (
     Retract,
     Returned,
     Run,
+    Seek,
     Setup,
     Start,
+    Unfit,
 )
 from ppnext.wire.payloads import Block, Payload
 
-HELLO = Hello(1, "0", "3.12.0", "node1", 77, 2)
+HELLO = Hello(PROTOCOL, "0", "3.12.0", "node1", 77, 2)
 DIGEST = b"d" * 32
 
 
@@ -137,6 +144,9 @@ def test_hello_makes_it_a_node(stage):
         (Returned([(1, 1)], [(2, 1)]), b"", ("on_returned", Returned([(1, 1)], [(2, 1)]))),
         (Died(1, 1, "killed"), b"", ("on_died", Died(1, 1, "killed"))),
         (Offer(5), b"", ("on_resized",)),
+        (Unfit(1, 1, "too new"), b"", ("on_unfit", Unfit(1, 1, "too new"))),
+        (Facts({"numpy": "2.0"}), b"", ("on_facts", {"numpy": "2.0"})),
+        (Seek("helpers"), b"", ("on_seek", "helpers")),
     ],
 )
 def test_what_a_node_says_is_told(joined, message, payload, told):
@@ -218,10 +228,23 @@ def test_nothing_is_said_before_hello(stage):
         stage.hear(result(1))
 
 
-def test_a_node_of_another_protocol_is_refused_and_both_versions_are_named(stage):
-    with pytest.raises(ProtocolError, match=r"node1 \(ppnext 9\.9\) speaks version 2 .* version 1"):
-        stage.hear(Hello(2, "9.9", "3.12.0", "node1", 77, 2))
+def test_a_node_that_is_too_old_is_refused_and_the_versions_are_named(stage):
+    with pytest.raises(ProtocolError, match=r"node1 \(ppnext 0\.0\) speaks version 0 .* 1 to 2"):
+        stage.hear(Hello(OLDEST - 1, "0.0", "3.12.0", "node1", 77, 2))
     assert stage.owner.told == []
+
+
+@pytest.mark.parametrize("protocol", [OLDEST, PROTOCOL, PROTOCOL + 1])
+def test_a_node_one_release_older_or_newer_is_told_what_it_knows(stage, protocol):
+    stage.hear(Hello(protocol, "9.9", "3.12.0", "node1", 77, 2))
+    assert stage.owner.told == [("on_joined",)]
+    assert stage.link.ask(["numpy"]) == (protocol >= 2)
+    stage.link.found("helpers", DIGEST)
+    stage.link.run([job(1, Call(Definition()))])
+    new = [(Ask(["numpy"]),), (Found("helpers", DIGEST),)] if protocol >= 2 else []
+    told = [message for message in stage.jobs.sent if message in new]
+    assert told == new
+    assert len(stage.jobs.sent) == len(new) + 2  # and the function and the job, in any case
 
 
 def test_a_result_is_at_least_as_long_as_its_output(joined):

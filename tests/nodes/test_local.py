@@ -16,11 +16,14 @@ import pytest
 from ppnext.nodes.local import WorkerPool
 from ppnext.runtime.loop import Turn
 from ppnext.runtime.processes import worker_environment
+from ppnext.runtime.sharing import Sharing
 from ppnext.sched.model import JobId, JobState, NodeId
 from ppnext.shipping.calls import encode_call
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.shipping.outcomes import decode_result
+from ppnext.wire.frames import encode_header
+from ppnext.wire.messages import KINDS, Hello, encode_control
 
 PATIENCE = 20.0
 
@@ -64,6 +67,7 @@ def on_stage(test, restart=False, environment=None):
             list(sys.path),
             5,
             worker_environment(os.environ) if environment is None else environment,
+            Sharing(),
             restart,
         )
         try:
@@ -227,6 +231,33 @@ def test_a_worker_that_cannot_start_is_explained_and_tried_again_ever_later(logg
     assert message.startswith("a worker could not be started: worker process ")
     assert "exited with status 1; its last words: " in message
     assert "trying again in 0.2 s" in message
+
+
+def test_a_worker_that_is_refused_is_tried_again_ever_later(logged, tmp_path):
+    """It did say something: that it is of another ppnext."""
+    hello = encode_control(Hello(0, "0.0", "3.0.0", "here", 1, 1))
+    said = encode_header(KINDS[Hello], 0, len(hello), 0, 0) + hello
+    package = tmp_path / "ppnext" / "worker"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (package / "main.py").write_text(
+        f"import os, socket\ndef main(jobs, *rest):\n    os.write(jobs, {said!r})\n"
+        "    socket.socket(fileno=jobs).recv(1 << 16, socket.MSG_WAITALL)\n"
+    )
+    messages = []
+
+    async def test(pool, owner):
+        pool.resize(1)
+        for _ in range(2):
+            messages.append(await asyncio.wait_for(logged.messages.get(), PATIENCE))
+        assert owner.told == []
+
+    on_stage(test, environment=worker_environment({**os.environ, "PYTHONPATH": str(tmp_path)}))
+    assert [message[-20:] for message in messages] == [
+        "trying again in 0.2 s"[-20:],
+        "trying again in 0.4 s"[-20:],
+    ]
 
 
 def test_closing_ends_what_jobs_have_started():

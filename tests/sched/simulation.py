@@ -23,7 +23,7 @@ from random import Random
 
 from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Withdrawn
 from ppnext.sched.invariants import check
-from ppnext.sched.model import JobId, JobState, NodeId, NodeKind
+from ppnext.sched.model import JobId, JobState, Need, NodeId, NodeKind, Status
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
 
@@ -36,6 +36,9 @@ SPAWN = 0.3
 
 REPAIR = 3.0
 """Most seconds until a misfortune has been noticed and made good."""
+
+KINDS = ("a", "b", "ab")
+"""Facts of machines: the letters that they have. Jobs need one of them, or nothing."""
 
 EVENTS = 20_000
 """More events than any seed needs; a seed that reaches it goes round in circles."""
@@ -74,11 +77,26 @@ class Slots:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit:
+    job: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    facts: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The end of a stream."""
 
 
-Message = Run | Ask | Done | Died | Answer | Slots | Gone
+Message = Run | Ask | Done | Died | Answer | Slots | Unfit | Facts | Gone
+
+
+def fits(need: Need, facts: object) -> str | None:
+    return None if str(need) in str(facts) else f"has no {need}"
 
 
 @dataclass(slots=True)
@@ -88,6 +106,9 @@ class Job:
     seconds: float
     once: bool
     poison: bool
+    need: str | None = None
+    really: str | None = None
+    """What it needs even if nobody has said so; a machine without it refuses the job."""
     starts: int = 0
     kills: int = 0
     losses: int = 0
@@ -114,7 +135,7 @@ class Pipe:
     def send(self, message: Message) -> None:
         if self.closed:
             return
-        lane = 0 if isinstance(message, (Run, Done, Gone)) else 1
+        lane = 0 if isinstance(message, (Run, Done, Unfit, Gone)) else 1
         due = max(self.latest[lane], self.world.now + self.world.delay())
         if isinstance(message, Gone):
             due = max(due, self.latest[1])  # a stream is read to its end
@@ -149,8 +170,9 @@ class Process:
     kind = NodeKind.WORKER
     slots = 1
 
-    def __init__(self, world: World, up: Callable[[Message], None]) -> None:
+    def __init__(self, world: World, home: Client | Daemon, up: Callable[[Message], None]) -> None:
         self.world = world
+        self.home = home
         self.down = Pipe(world, self.receive)
         self.up = Pipe(world, up)
         self.queue: deque[Ref] = deque()
@@ -176,13 +198,21 @@ class Process:
     def start(self) -> None:
         if self.running or self.paused or not self.queue:
             return
+        self.latest = self.queue[0][0]
+        if (self.world.jobs[self.latest].really or "") not in self.home.facts:
+            self.refuse(*self.queue.popleft())
+            return
         self.running = self.queue.popleft()
-        self.latest = self.running[0]
         job = self.world.started(self.latest)
         if job.poison:
             self.world.at(job.seconds / 2, self.poisoned, job)
         else:
             self.world.at(job.seconds, self.finish)
+
+    def refuse(self, job: JobId, attempt: int) -> None:
+        self.send()
+        self.up.send(Unfit(job, attempt))
+        self.start()
 
     def poisoned(self, job: Job) -> None:
         if not self.dead:
@@ -242,6 +272,8 @@ class Process:
 class Owner:
     """Whoever owns a scheduler: carries out its actions and tells it what happened."""
 
+    home: Client | Daemon
+
     def __init__(self, world: World, name: str, policy: Policy) -> None:
         self.world = world
         self.name = name
@@ -273,7 +305,10 @@ class Owner:
         self.hiring -= 1
         if not self.over and len(self.staff()) < self.target:
             node = self.world.number()
-            self.join(node, Process(self.world, lambda message: self.hear(node, message)))
+            self.join(node, self.process(node))
+
+    def process(self, node: NodeId) -> Process:
+        return Process(self.world, self.home, lambda message: self.hear(node, message))
 
     # Nodes.
 
@@ -281,7 +316,8 @@ class Owner:
         self.links[node] = link
         name = f"{self.name}/{node}"
         latency = 2 * self.world.latency
-        self.scheduler.on_node_joined(node, name, link.kind, link.slots, latency)
+        facts = link.home.facts
+        self.scheduler.on_node_joined(node, name, link.kind, link.slots, latency, facts)
         self.act()
 
     def lose(self, node: NodeId, cause: str) -> None:
@@ -316,6 +352,12 @@ class Owner:
         elif isinstance(message, Slots):
             if node in self.links:
                 scheduler.on_node_resized(node, message.slots)
+        elif isinstance(message, Facts):
+            if node in self.links:
+                scheduler.on_facts(node, message.facts)
+        elif isinstance(message, Unfit):
+            if node in self.links:
+                self.unfit(node, message)
         else:
             self.lose(node, "end of stream")
         self.act()
@@ -378,6 +420,9 @@ class Owner:
     def done(self, wanted: list[tuple[JobId, object, float]]) -> None:
         raise NotImplementedError
 
+    def unfit(self, node: NodeId, message: Unfit) -> None:
+        raise NotImplementedError
+
     def report(self, action: End | Withdrawn | Kept) -> None:
         raise NotImplementedError
 
@@ -385,13 +430,25 @@ class Owner:
 class Client(Owner):
     """The user's side: every job ends here, once."""
 
+    def __init__(self, world: World, policy: Policy, facts: str) -> None:
+        super().__init__(world, "client", policy)
+        self.scheduler = Scheduler(policy, fits)
+        self.home = self
+        self.facts = facts
+
     def submit(self, *jobs: JobId) -> None:
         self.world.open.update(jobs)
         self.world.happened("submitted together", len(jobs) > 1)
+        known = self.world.jobs
         self.scheduler.on_submit(
-            [JobState(job, ("call of", job), self.world.jobs[job].once) for job in jobs]
+            [JobState(job, ("call of", job), known[job].once, known[job].need) for job in jobs]
         )
         self.act()
+
+    def unfit(self, node: NodeId, message: Unfit) -> None:
+        self.world.happened("refused")
+        need = self.world.jobs[message.job].really
+        self.scheduler.on_unfit(node, message.job, message.attempt, need)
 
     def cancel(self, job: JobId) -> None:
         if job in self.world.open:
@@ -436,7 +493,7 @@ class Session(Owner):
 
     def __init__(self, daemon: Daemon, client: Client, node: NodeId) -> None:
         super().__init__(daemon.world, f"{daemon.name}:{node}", Policy(poison_limit=1))
-        self.daemon = daemon
+        self.daemon = self.home = daemon
         self.node = node
         self.slots = daemon.slots
         self.down = Pipe(self.world, self.receive)
@@ -484,6 +541,11 @@ class Session(Owner):
         refs = [(job, int(str(attempt)), seconds) for job, attempt, seconds in wanted]
         self.send(Done(tuple(refs)))
 
+    def unfit(self, node: NodeId, message: Unfit) -> None:
+        [state] = self.scheduler.on_finished(node, [(message.job, message.attempt, 0.0)])
+        if state is not None:
+            self.send(Unfit(message.job, self.attempts.pop(message.job)))
+
     def report(self, action: End | Withdrawn | Kept) -> None:
         if isinstance(action, End):
             self.send(Died(action.job.id, self.attempts.pop(action.job.id)))
@@ -530,10 +592,11 @@ class Withdrawal:
 class Daemon:
     """A machine with a ppserver; the client connects again whenever it can."""
 
-    def __init__(self, world: World, name: str, slots: int) -> None:
+    def __init__(self, world: World, name: str, slots: int, facts: str | None = None) -> None:
         self.world = world
         self.name = name
         self.slots = slots
+        self.facts = facts or world.random.choice(KINDS)
         self.sessions: dict[NodeId, Session] = {}
         self.connecting = False
         self.reconnect()
@@ -568,7 +631,8 @@ class World:
         self.gather = self.latency * self.random.choice([0.0, 1.0, 10.0])
         self.hold = self.random.choice([0.0, 0.8])
         self.stutter = 0.0 if calm else self.random.choice([0.0, 0.0, 0.2])
-        self.client = Client(self, "client", Policy(loss_limit=self.random.choice([2, 10])))
+        policy = Policy(loss_limit=self.random.choice([2, 10]))
+        self.client = Client(self, policy, "ab" if calm else self.random.choice(KINDS))
         self.daemons: list[Daemon] = []
         self.prepare(calm)
 
@@ -600,20 +664,25 @@ class World:
     def prepare(self, calm: bool) -> None:
         chance = self.random
         scale = chance.choice([0.001, 0.02, 0.2, 1.0])
+        needs = chance.choice([(None,), (None, None, "a", "b"), ("a", "b")])
         for number in range(chance.randint(5, 60)):
             seconds = min(scale * chance.paretovariate(1.2), 50 * scale)
             once = chance.random() < 0.2
             poison = not calm and chance.random() < 0.03
-            self.jobs[JobId(number)] = Job(seconds, once, poison)
+            need = chance.choice(needs)
+            really = need or (chance.choice(needs) if chance.random() < 0.1 else None)
+            self.jobs[JobId(number)] = Job(seconds, once, poison, need, really)
         self.client.resize(1 if calm else chance.randint(0, 3))
         self.busy = SPAWN + sum(job.seconds for job in self.jobs.values()) / 2
         burst = chance.random() < 0.5
-        left = list(self.jobs)
+        left, batches = list(self.jobs), list[list[JobId]]()
         while left:
-            time = 0.0 if burst else chance.random() * self.busy
             together = chance.choice([1, 1, 2, 5, 30])
-            self.at(time, self.client.submit, *left[:together])
+            batches.append(left[:together])
             del left[:together]
+        times = [0.0 if burst else chance.random() * self.busy for _ in batches]
+        for time, jobs in zip(sorted(times) if calm else times, batches, strict=True):
+            self.at(time, self.client.submit, *jobs)
         if not calm:
             for number in range(chance.randint(not self.client.target, 2)):
                 self.daemons.append(Daemon(self, f"d{number}", chance.randint(1, 3)))
@@ -649,11 +718,27 @@ class World:
     def run(self) -> Counter[str]:
         """Let everything happen; return how often what has happened."""
         self.drain()
+        self.rescue()
         self.finish()
         slots = sum(node.slots for node in self.client.scheduler.nodes.values())
         if slots:
             self.fill(slots)
         return self.counts
+
+    def rescue(self) -> None:
+        """Jobs that are left are those that no node fits; a machine comes that does."""
+        scheduler = self.client.scheduler
+        if not self.open:
+            return
+        for number in self.open:
+            assert scheduler.jobs[number].status is Status.WAITING, "a job is held for ever"
+            reasons = scheduler.why_not(number)
+            names = [node.name for node in scheduler.nodes.values()]
+            assert [name for name, _ in reasons] == names, "a job waits though a node fits it"
+        self.happened("rescued")
+        self.busy = self.now
+        self.daemons.append(Daemon(self, f"d{len(self.daemons)}", 2, "ab"))
+        self.drain()
 
     def drain(self) -> None:
         for _ in range(EVENTS):
@@ -674,7 +759,8 @@ class World:
         for daemon in self.daemons:
             [session] = daemon.sessions.values()
             assert self.client.links[session.node] is session, "connected to a session of the past"
-            assert self.client.scheduler.nodes[session.node].slots == daemon.slots
+            node = self.client.scheduler.nodes[session.node]
+            assert (node.slots, node.facts) == (daemon.slots, daemon.facts)
             assert not session.attempts, "a session has kept a job"
             assert not session.leaving, "a session owes an answer"
             assert session.target == daemon.slots
@@ -829,6 +915,28 @@ def resized_there(world: World) -> bool:
     return True
 
 
+def became_another(world: World) -> bool:
+    """A machine has another Python, or the news of which it has arrives late."""
+    session = pick_session(world)
+    if session is None:
+        return False
+    session.daemon.facts = world.random.choice(KINDS)
+    for other in session.daemon.sessions.values():
+        other.up.send(Facts(session.daemon.facts))
+    return True
+
+
+def rethought(world: World) -> bool:
+    """It turns out that jobs need something else than was said."""
+    if not world.open:
+        return False
+    need = world.random.choice([None, "a", "b"])
+    jobs = [job for job in sorted(world.open) if world.jobs[job].really in (None, need)]
+    world.client.scheduler.on_need(world.random.sample(jobs, len(jobs) // 2), need)
+    world.client.act()
+    return True
+
+
 def gave_all_back(world: World) -> bool:
     session = pick_session(world)
     if session is None or not session.attempts:
@@ -863,6 +971,9 @@ MISFORTUNES: tuple[Callable[[World], bool], ...] = (
     joined,
     resized_here,
     resized_there,
+    became_another,
+    became_another,
+    rethought,
     gave_all_back,
     cancelled,
     cancelled,

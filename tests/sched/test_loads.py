@@ -116,6 +116,21 @@ def test_a_node_that_can_run_all_it_holds_has_nothing_to_spare() -> None:
     assert nodes.longest() is None
 
 
+def test_laden_for_a_need_is_who_holds_jobs_with_it() -> None:
+    nodes = Nodes()
+    other = Loads(nodes.nodes, "a")
+    for number, of_need in ((1, 0), (2, 1), (3, 2)):
+        node = nodes.put(number, held=4 - number)
+        if of_need:
+            node.count("a", of_need)
+        nodes.loads.update(node)
+        other.update(node)
+    assert nodes.longest() == 1
+    first = other.longest()
+    assert first is not None
+    assert first.id == 2
+
+
 def test_a_node_that_was_asked_comes_back_when_it_owes_nothing_and_has_changed() -> None:
     nodes = Nodes()
     node = nodes.put(1, held=3)

@@ -83,3 +83,26 @@ def test_surplus_is_what_a_node_holds_and_cannot_run(
     slots: int, held: int, draining: bool, surplus: int
 ) -> None:
     assert node(slots, held, draining).surplus == surplus
+
+
+def test_a_node_counts_the_needs_of_what_it_holds() -> None:
+    state = node(held=3)
+    state.held[JobId(1)].need = "a"
+    state.count("a", 1)
+    state.count(None, 1)
+    assert (state.holds("a"), state.holds("b"), state.holds(None)) == (1, 0, 2)
+    held = state.held
+    held[JobId(0)].id = JobId(0)
+    state.release(held[JobId(0)])
+    assert state.holds(None) == 1
+
+
+def test_what_a_node_can_spare_is_behind_what_it_runs() -> None:
+    state = node(slots=1, held=0)
+    needs = ["a", None, "a", "a", None]
+    jobs = [JobState(JobId(number), None, need=need) for number, need in enumerate(needs)]
+    state.held = {job.id: job for job in jobs}
+    state.count("a", 3)
+    jobs[3].kept = True
+    assert [job.id for job in state.spare("a")] == [2]
+    assert [job.id for job in state.spare(None)] == [4, 1]

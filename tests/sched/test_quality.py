@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.scheduling import Cluster, efficiency, makespan
+from benchmarks.scheduling import Cluster, efficiency, makespan, mixed
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -33,3 +33,17 @@ def test_uneven_nodes_that_come_and_go_are_used_to_the_end() -> None:
     figures = makespan(seed=1, jobs=50_000)
     assert 1.0 <= figures["ratio"] < 1.05
     assert makespan(seed=1, jobs=50_000) == figures
+
+
+@pytest.mark.parametrize("old", [10, 34, 50, 80])
+@pytest.mark.parametrize("seed", range(2))
+def test_jobs_with_and_without_needs_share_nodes_of_two_kinds(seed: int, old: int) -> None:
+    assert 1.0 <= mixed(seed, jobs=30_000, old=old) < 1.06
+
+
+def test_short_jobs_with_needs_are_shared_among_those_that_fit() -> None:
+    needs = ["old", None, "new", None] * 2_500
+    cluster = Cluster([0.0005] * 10_000, latency=0.0002, turn=0.005, needs=needs)
+    for node in range(8):
+        cluster.join(node, facts="old" if node < 3 else "new")
+    assert cluster.run() < 0.0005 * 10_000 / 8 * 1.1

@@ -776,7 +776,7 @@ def test_cancelled_jobs_leave_nothing_behind_even_if_no_node_ever_comes() -> Non
         bench.scheduler.on_submit([JobState(JobId(job), None)])
         bench.scheduler.on_cancel(JobId(job))
     bench.done()
-    assert len(bench.scheduler._backlog) < 100
+    assert len(bench.scheduler.pools.general.backlog) < 100
     assert bench.worker(1) == assigned(1, 0)
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from ppnext.runtime.listener import Admitted
@@ -18,6 +19,7 @@ from ppnext.runtime.loop import Turn
 from ppnext.runtime.processes import worker_environment
 from ppnext.runtime.tls import client_context, ephemeral_certificate, server_context
 from ppnext.server.session import JOBS_LIMIT, Session
+from ppnext.server.shelf import Shelf
 from ppnext.shipping.calls import encode_call
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
@@ -26,8 +28,10 @@ from ppnext.wire.connection import Connection, Heartbeat, Received
 from ppnext.wire.keys import new_key
 from ppnext.wire.messages import (
     PROTOCOL,
+    Ask,
     Define,
     Died,
+    Facts,
     Freed,
     Hello,
     Message,
@@ -123,7 +127,9 @@ def channel() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
     return client, server
 
 
-def make(server: ssl.SSLSocket, desk: Desk, heartbeat: Heartbeat, restart: bool = False) -> Session:
+def make(
+    server: ssl.SSLSocket, desk: Desk, heartbeat: Heartbeat, restart: bool, shelf: Shelf
+) -> Session:
     admitted = Admitted(server, "127.0.0.1", KEY, b"c" * 16, b"s" * 16, b"")
     return Session(
         Turn(asyncio.get_running_loop()),
@@ -134,16 +140,20 @@ def make(server: ssl.SSLSocket, desk: Desk, heartbeat: Heartbeat, restart: bool 
         worker_environment(os.environ),
         restart,
         heartbeat,
+        shelf,
     )
 
 
 @asynccontextmanager
 async def meeting(
-    workers: int = 0, heartbeat: Heartbeat | None = None, restart: bool = False
+    workers: int = 0,
+    heartbeat: Heartbeat | None = None,
+    restart: bool = False,
+    shelf: Shelf | None = None,
 ) -> AsyncIterator[Client]:
     client, server = channel()
     desk = Desk(workers)
-    session = make(server, desk, heartbeat or Heartbeat(), restart)
+    session = make(server, desk, heartbeat or Heartbeat(), restart, shelf or Shelf())
     session.begin()
     try:
         yield Client(client, desk, session)
@@ -262,6 +272,38 @@ def test_large_arguments_and_results_cross() -> None:
     run(main)
 
 
+# What a client and its workers ask each other.
+
+
+def test_what_is_installed_is_answered() -> None:
+    async def main() -> None:
+        async with meeting() as client:
+            await client.say(THEIRS, Ask(["msgspec", "no-such-thing"]))
+            facts = (await client.hear(Facts)).message
+            assert isinstance(facts, Facts)
+            assert facts.versions == {"msgspec": msgspec.__version__, "no-such-thing": ""}
+
+    run(main)
+
+
+def test_a_function_that_was_asked_for_is_there_for_the_next_client_of_the_key() -> None:
+    async def main() -> None:
+        shelf = Shelf()
+        digest, function = shipped(abs)
+        async with meeting(workers=1, shelf=shelf) as client:
+            await client.say(THEIRS, call(1, digest, -1))
+            await client.hear(Need)
+            await client.say((Define(digest), function))
+            await client.hear(Result)
+        async with meeting(workers=1, shelf=shelf) as client:
+            await client.say(THEIRS, call(1, digest, -2))
+            result, payload = await client.hear(Result)
+            assert isinstance(result, Result)
+            assert decode_result(payload) == 2
+
+    run(main)
+
+
 # What a client may not do. Each ends its session, says nothing to it, and harms nobody else.
 
 
@@ -270,7 +312,8 @@ def test_large_arguments_and_results_cross() -> None:
     [
         ([job(1)], "Run before Hello"),
         ([THEIRS, THEIRS], "Hello twice"),
-        ([Hello(2, "9.9", "3.12.0", "old", 1, 0)], "speaks version 2 of the protocol"),
+        ([Hello(0, "0.0", "3.12.0", "old", 1, 0)], "speaks version 0 of the protocol"),
+        ([THEIRS, Facts({})], "said Facts, which only we may"),
         ([THEIRS, (Define(DIGEST), b"something else")], "under a false content hash"),
         ([THEIRS, job(1), job(1, attempt=2)], "job 1 twice"),
         ([THEIRS, Result([Outcome(1, 1, 0, False, 0.0)])], "said Result, which only we may"),
@@ -425,7 +468,7 @@ def test_a_client_that_has_left_already_is_told_of_after_it_was_known() -> None:
         client, server = channel()
         desk = Desk(0)
         client.close()
-        session = make(server, desk, Heartbeat())
+        session = make(server, desk, Heartbeat(), False, Shelf())
         assert desk.closes == 0
         session.begin()
         assert desk.closes == 1

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from ppnext.shipping import byvalue
-from ppnext.shipping.guards import Guards, referenced_names
+from ppnext.shipping.guards import Guards, imported_names, referenced_names
+from ppnext.shipping.ledger import Ledger
 
 Script = Callable[[str], SimpleNamespace]
 
 
 def guards_of(thing: object) -> Guards:
-    guards = Guards()
-    byvalue.dumps(thing, 5, guards)
-    return guards
+    ledger = Ledger()
+    byvalue.dumps(thing, 5, ledger)
+    return ledger.guards
 
 
 def test_names_are_those_of_all_the_code_inside() -> None:
@@ -42,6 +43,30 @@ def test_attributes_and_locals_are_not_names() -> None:
         return b
 
     assert referenced_names(f.__code__) == ()
+
+
+def test_imports_are_those_of_all_the_code_inside() -> None:
+    source = """if True:
+        def f():
+            import os.path as p
+            from json import loads, dumps
+            from . import near
+            from ..far import away
+            from nothing.else_ import it
+            def g():
+                import xml.dom
+            return lambda: __import__("computed")
+    """
+    space: dict[str, Any] = {}
+    exec(source, space)
+    assert imported_names(space["f"].__code__) == (
+        (0, "os.path"),
+        (0, "json"),
+        (1, ""),
+        (2, "far"),
+        (0, "nothing.else_"),
+        (0, "xml.dom"),
+    )
 
 
 CONSTANT = """

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ppnext.errors import UnsuitablePython
 from ppnext.shipping.calls import encode_call
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.shipping.loading import decode_call, load_definition
@@ -24,14 +25,33 @@ def test_arguments_arrive() -> None:
 
 
 def test_names_that_are_added_to_a_function_do_not_reach_the_module_of_another() -> None:
-    payload = pickle.dumps((math.sin, {"added": 1}, ("string",)))
+    payload = pickle.dumps(()) + pickle.dumps((math.sin, {"added": 1}, ("string",)))
     assert load_definition(payload) is math.sin
     assert not hasattr(math, "added")
 
 
 def test_a_module_that_is_missing_is_an_import_error() -> None:
     with pytest.raises(ImportError):
-        load_definition(pickle.dumps((math.sin, {}, ("no_such_module_anywhere",))))
+        load_definition(
+            pickle.dumps(()) + pickle.dumps((math.sin, {}, ("no_such_module_anywhere",)))
+        )
+
+
+def test_the_modules_that_a_function_sees_are_told_before_it_is_loaded() -> None:
+    told: list[object] = []
+    broken = pickle.dumps((("helpers", b"d" * 32),)) + b"no pickle"
+    with pytest.raises(pickle.UnpicklingError):
+        load_definition(broken, told.append)
+    assert told == [(("helpers", b"d" * 32),)]
+
+
+def test_what_this_pythons_library_lacks_is_named() -> None:
+    newer = pickle.dumps(math.sin).replace(b"sin", b"new")
+    with pytest.raises(UnsuitablePython, match=r"needs math\.new, which this node's Python 3"):
+        load_definition(pickle.dumps(()) + newer)
+    ours = pickle.dumps(load_definition).replace(b"load_definition", b"load_everything")
+    with pytest.raises(AttributeError, match="load_everything"):
+        load_definition(pickle.dumps(()) + ours)
 
 
 def test_a_worker_starts_without_what_writes_functions() -> None:

@@ -11,7 +11,7 @@ from enum import Enum, EnumMeta
 
 import pytest
 
-from ppnext.errors import RemoteError
+from ppnext.errors import RemoteError, UnsuitablePython
 from ppnext.shipping import byvalue, rebuild
 
 
@@ -19,8 +19,8 @@ def test_code_of_another_python_says_so() -> None:
     code = marshal.dumps((lambda: 1).__code__)
     with pytest.raises(RemoteError, match=r"made by Python 2\.7 cannot run on this node's Python"):
         rebuild.make_code("2.7", code)
-    with pytest.raises(RemoteError, match="same minor version at both ends"):
-        rebuild.make_function("2.7", code, {}, "f", None)
+    with pytest.raises(UnsuitablePython, match="same minor version at both ends"):
+        rebuild.make_code("2.7", code)
     assert eval(rebuild.make_code(rebuild.PYTHON, code)) == 1
 
 

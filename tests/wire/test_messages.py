@@ -17,10 +17,16 @@ from ppnext.wire.frames import CONTROL_LIMIT
 from ppnext.wire.messages import (
     BATCH_LIMIT,
     KINDS,
+    OLDEST,
+    PROTOCOL,
+    SINCE,
+    Ask,
     Bye,
     Define,
     Died,
     Drop,
+    Facts,
+    Found,
     Freed,
     Hello,
     Hold,
@@ -34,8 +40,10 @@ from ppnext.wire.messages import (
     Retract,
     Returned,
     Run,
+    Seek,
     Setup,
     Start,
+    Unfit,
     decode_control,
     encode_control,
 )
@@ -60,6 +68,12 @@ EXAMPLES: list[Message] = [
     Freed(1, 2, True),
     Hold(DIGEST),
     Drop(DIGEST),
+    Unfit(1, 2, "the function's syntax is newer than Python 3.10"),
+    Ask(["numpy", "PyYAML"]),
+    Facts({"numpy": "2.1.0", "PyYAML": ""}),
+    Seek("helpers"),
+    Found("helpers", DIGEST),
+    Found("helpers", b"", "it has a C extension"),
 ]
 
 
@@ -200,6 +214,10 @@ def test_an_unknown_kind(kind: int) -> None:
         pytest.param(KINDS[Run], pack(DIGEST, [(1, 2)]), id="a job without a size"),
         pytest.param(KINDS[Run], pack(DIGEST, [(1, 2, -3)]), id="less than no arguments"),
         pytest.param(KINDS[Run], pack(DIGEST, [(1, 1, 1)] * 1025), id="too many jobs in a batch"),
+        pytest.param(KINDS[Ask], pack([]), id="a question about nothing"),
+        pytest.param(KINDS[Ask], pack(["n"] * 257), id="too many questions"),
+        pytest.param(KINDS[Facts], pack({"n": 1}), id="a version that is a number"),
+        pytest.param(KINDS[Found], pack("m", bytes(33)), id="a long digest of a module"),
         pytest.param(KINDS[Result], pack([]), id="no results"),
         pytest.param(KINDS[Result], pack([(1, 2, 3, True)]), id="a result without a duration"),
         pytest.param(KINDS[Result], pack([(1, 2, 3, True, math.nan)]), id="no duration"),
@@ -268,3 +286,8 @@ def test_any_values_give_a_message_or_a_protocol_error(kind: int, fields: list[o
     except ProtocolError:
         return
     assert decode_control(kind, encode_control(message)) == message
+
+
+def test_versions_of_messages_are_versions_of_the_protocol() -> None:
+    assert set(SINCE) < set(KINDS)
+    assert all(OLDEST < since <= PROTOCOL for since in SINCE.values())

@@ -24,9 +24,10 @@ from ppnext.wire.messages import (
     Retract,
     Returned,
     Run,
+    Setup,
     Start,
 )
-from ppnext.wire.payloads import view_of
+from ppnext.wire.payloads import Payload, view_of
 from ppnext.worker.inbox import Inbox, Task
 
 DIGEST = b"d" * 32
@@ -48,11 +49,20 @@ class Parent:
         self.jobs, jobs = socket.socketpair()
         self.control, control = socket.socketpair()
         self.ended = threading.Event()
-        self.inbox = Inbox(jobs, control, self.ended.set, Sharing())
+        self.kept: dict[bytes, bytes] = {}
+        self.inbox = Inbox(jobs, control, self.ended.set, Sharing(), self.keep)
         self._sockets = (self.jobs, self.control, jobs, control)
         self._out = {id(s): Connection(monotonic()) for s in (self.jobs, self.control)}
         for one in (self.jobs, self.control):
             one.settimeout(20)
+
+    def keep(self, message: Message, payload: Payload) -> bool:
+        if isinstance(message, Define):
+            self.kept[message.digest] = bytes(view_of(payload))
+        return isinstance(message, Define)
+
+    def has(self, digest: bytes = DIGEST) -> bool:
+        return digest in self.kept
 
     def send(self, channel: socket.socket, message: Message, payload: bytes = b"") -> None:
         connection = self._out[id(channel)]
@@ -100,14 +110,13 @@ def test_messages_come_in_order(parent: Parent) -> None:
     ]
     for message, payload in sent:
         parent.send(parent.jobs, message, payload)
-    assert [parent.inbox.next() for _ in range(6)] == [
-        Received(Define(DIGEST), b"function"),
+    assert [parent.inbox.next() for _ in range(4)] == [
         task(1, b"call"),
         task(2, b"22"),
         task(3, b"33"),
-        Received(Define(OTHER), b"another"),
         task(4),
     ]
+    assert parent.kept == {DIGEST: b"function", OTHER: b"another"}
 
 
 def test_a_large_payload_is_waited_for(parent: Parent) -> None:
@@ -127,7 +136,7 @@ def test_the_end_comes_after_what_was_sent(parent: Parent) -> None:
     parent.jobs.close()
     assert parent.inbox.next() == task(1)
     assert parent.inbox.next() is None
-    assert parent.inbox.wait_for_definition(DIGEST) is None
+    assert not parent.inbox.wait_until(parent.has)
 
 
 def test_a_parent_that_goes_without_reading_has_gone(parent: Parent) -> None:
@@ -149,11 +158,12 @@ def test_messages_of_the_worker(parent: Parent) -> None:
     assert parent.receive(parent.jobs) == Received(Need(DIGEST), b"")
 
 
-def test_a_definition_overtakes_what_was_sent_before_it(parent: Parent) -> None:
-    for message in (run(1, digest=OTHER, size=1), Define(OTHER), run(2, digest=OTHER, size=1)):
-        parent.send(parent.jobs, message, b"x")
+def test_what_is_kept_overtakes_jobs_and_the_rest_comes_in_its_turn(parent: Parent) -> None:
+    for message in (run(1, size=1), Setup("n", [], 5), Define(OTHER), run(2, size=1)):
+        parent.send(parent.jobs, message, b"" if isinstance(message, Setup) else b"x")
     parent.send(parent.jobs, Define(DIGEST), b"function")
-    assert parent.inbox.wait_for_definition(DIGEST) == Received(Define(DIGEST), b"function")
+    assert parent.inbox.wait_until(parent.has)
+    assert parent.kept == {OTHER: b"x", DIGEST: b"function"}
     assert [type(parent.inbox.next()) for _ in range(3)] == [Task, Received, Task]
 
 
@@ -174,7 +184,7 @@ def test_functions_stay_when_their_jobs_go(watched: Parent) -> None:
     watched.send(watched.jobs, run(1))
     watched.send(watched.control, Retract([(1, 1)]))
     assert watched.receive(watched.control).message == Returned([(1, 1)], [])
-    assert watched.inbox.next() == Received(Define(DIGEST), b"function")
+    assert watched.kept == {DIGEST: b"function"}
 
 
 def test_nothing_is_lost_however_jobs_are_asked_back(watched: Parent) -> None:
@@ -289,12 +299,36 @@ def test_results_leave_before_what_is_said_after_them(parent: Parent) -> None:
 
 def test_results_leave_before_a_function_is_waited_for(parent: Parent) -> None:
     report(parent, 1)
-    waiting = threading.Thread(target=parent.inbox.wait_for_definition, args=(DIGEST,))
+    waiting = threading.Thread(target=parent.inbox.wait_until, args=(parent.has,))
     waiting.start()
     assert reported(parent) == [1]
     parent.send(parent.jobs, Define(DIGEST), b"function")
     waiting.join(20)
     assert not waiting.is_alive()
+
+
+def test_threads_of_jobs_wait_beside_the_next_job_and_one_reads_for_all(parent: Parent) -> None:
+    """Whatever order things come in, each thread gets what it waits for."""
+    digests = [bytes([place]) * 32 for place in range(4)]
+    found: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def wait(digest: bytes) -> None:
+        assert parent.inbox.wait_until(lambda: parent.has(digest))
+        found.put(parent.kept[digest])
+
+    threads = [threading.Thread(target=wait, args=(digest,)) for digest in digests]
+    jobs: list[Task | Received | None] = []
+    threads.append(threading.Thread(target=lambda: jobs.append(parent.inbox.next())))
+    for thread in threads:
+        thread.start()
+    for digest in reversed(digests):
+        parent.send(parent.jobs, Define(digest), digest[:1])
+        assert found.get(timeout=20) == digest[:1]
+    parent.send(parent.jobs, run(7))
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert jobs == [task(7)]
 
 
 def test_the_watching_thread_sends_what_a_long_job_would_keep(watched: Parent) -> None:

@@ -8,6 +8,11 @@ from ppnext.shipping.functions import FunctionShipper
 from ppnext.worker.library import Library
 
 
+def enter(entries: object) -> None:
+    """These functions see none of the user's modules."""
+    assert entries == ()
+
+
 def definition(n: int) -> tuple[bytes, bytes]:
     shipped = FunctionShipper().ship(lambda: n)
     return shipped.digest, shipped.payload
@@ -19,18 +24,18 @@ def test_a_function_is_loaded_once() -> None:
     assert digest not in library
     library.add(digest, payload)
     assert digest in library
-    function = library.get(digest)
+    function = library.get(digest, enter)
     assert function() == 1
-    assert library.get(digest) is function
+    assert library.get(digest, enter) is function
 
 
 def test_a_function_sent_again_is_loaded_again() -> None:
     library = Library()
     digest, payload = definition(1)
     library.add(digest, payload)
-    function = library.get(digest)
+    function = library.get(digest, enter)
     library.add(digest, payload)
-    assert library.get(digest) is not function
+    assert library.get(digest, enter) is not function
 
 
 def test_the_one_that_was_used_longest_ago_goes_first() -> None:
@@ -40,8 +45,10 @@ def test_the_one_that_was_used_longest_ago_goes_first() -> None:
         digest, payload = definition(n)
         digests.append(digest)
         library.add(digest, payload)
-    library.get(digests[0])
-    library.add(*definition(3))
+    library.get(digests[0], enter)
+    last, payload = definition(3)
+    library.add(last, payload)
+    library.get(last, enter)
     assert [digest in library for digest in digests] == [True, False, True]
 
 
@@ -50,6 +57,7 @@ def test_a_function_that_was_just_sent_again_does_not_go_first() -> None:
     first, second, third = (definition(n) for n in range(3))
     for digest, payload in (first, second, first, third):
         library.add(digest, payload)
+    library.get(third[0], enter)
     assert [digest in library for digest, _ in (first, second, third)] == [True, False, True]
 
 
@@ -61,10 +69,10 @@ def test_one_that_cannot_be_loaded_fails_each_time_and_alone() -> None:
     library.add(good, payload)
     for _ in range(2):
         with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-            library.get(shipped.digest)
-    assert library.get(good)() == 5
+            library.get(shipped.digest, enter)
+    assert library.get(good, enter)() == 5
 
 
 def test_one_that_is_not_here() -> None:
     with pytest.raises(KeyError):
-        Library().get(b"nothing")
+        Library().get(b"nothing", enter)

@@ -20,7 +20,7 @@ from ppnext.shipping.calls import encode_call
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.version import VERSION
-from ppnext.wire.messages import PROTOCOL, Define, Need, Outcome
+from ppnext.wire.messages import PROTOCOL, Define, Found, Need, Outcome, Seek, Unfit
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -295,7 +295,11 @@ def test_a_definition_that_cannot_be_loaded_fails_its_jobs_only(worker: Any) -> 
 
 
 def test_an_import_error_is_the_jobs(worker: Any) -> None:
-    outcome = worker.run(lambda: 1, modules=("no_such_module",))
+    job = worker.start(lambda: 1, modules=("no_such_module",))
+    assert worker.jobs.receive().message == Seek("no_such_module")
+    worker.jobs.send(Found("no_such_module", b""))
+    outcome = worker.finish()
+    assert outcome.result.job == job
     assert type(outcome.value) is ModuleNotFoundError
     outcome = worker.run(lambda: 1, modules=("import 5",))
     assert type(outcome.value) is SyntaxError
@@ -422,16 +426,20 @@ def test_a_result_says_no_output_where_there_was_none(worker: Any) -> None:
     assert outcome.result == Outcome(1, 1, size, False, outcome.result.seconds, 0, 0)
 
 
-def test_a_function_of_another_python_says_so(worker: Any) -> None:
+def test_a_function_of_another_python_is_given_back_with_the_reason(worker: Any) -> None:
+    space: dict[str, Any] = {}
+    exec("def f(): return 1", space)  # no source: by value
     here = f"{sys.version_info.major}.{sys.version_info.minor}".encode()
     other = b"3.7" if len(here) == 3 else b"3.99"
-    payload = FunctionShipper().ship(lambda: 1).payload.replace(here, other, 1)
+    payload = FunctionShipper().ship(space["f"]).payload.replace(here, other, 1)
     digest = b"another python's function"[:32].ljust(32)
     worker.jobs.send(Define(digest), payload)
     worker.run_call(digest, 1, joined(encode_call((), {}, 5)))
-    error = worker.finish().value
-    assert type(error) is RemoteError
-    assert f"made by Python {other.decode()} cannot run on this node's" in str(error)
+    unfit = worker.jobs.receive().message
+    assert isinstance(unfit, Unfit)
+    assert (unfit.job, unfit.attempt) == (1, 1)
+    assert f"Python {other.decode()}" in unfit.why
+    assert worker.value(lambda: 5) == 5
 
 
 def test_a_job_that_closes_what_is_not_its_own(worker: Any) -> None:
@@ -452,3 +460,18 @@ def f(): raise Evil
     assert type(outcome.value) is RemoteError
     assert "Evil" in str(outcome.value)
     assert worker.value(lambda: "next") == "next"
+
+
+def test_arguments_of_another_python_are_given_back_and_say_so(worker: Any) -> None:
+    space: dict[str, Any] = {}
+    exec("def f(): return 1", space)  # no source: by value
+    here = f"{sys.version_info.major}.{sys.version_info.minor}".encode()
+    other = b"3.7" if len(here) == 3 else b"3.99"
+    call = joined(encode_call((space["f"],), {}, 5)).replace(here, other, 1)
+    digest = worker.define(callable).digest
+    worker.run_call(digest, 1, call)
+    unfit = worker.jobs.receive().message
+    assert isinstance(unfit, Unfit)
+    assert (unfit.job, unfit.attempt, unfit.arguments) == (1, 1, True)
+    worker._job = 1
+    assert worker.value(lambda: 5) == 5

@@ -1,0 +1,131 @@
+"""Fitting: what is known of each node, and what jobs need of one. Lives on the event loop.
+
+A node says its version of Python when it joins. Which distributions it has it is asked when a job
+requires them for the first time; until it has answered it does not fit. Workers of this machine
+have what this process has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, cast
+
+from ppnext.needs import Facts, Need, distributions, fits, minor, parse_requires
+from ppnext.sched.model import JobId, NodeId, NodeKind
+
+if TYPE_CHECKING:
+    from ppnext.engine import Engine
+    from ppnext.job import Job
+    from ppnext.nodes.link import Link
+
+__all__ = ["Fitting", "why_not"]
+
+
+def why_not(need: Hashable, facts: object) -> str | None:
+    """Return why a node with these facts cannot run jobs of a need; for the scheduler."""
+    return fits(cast(Need, need), cast(Facts, facts))
+
+
+class Fitting:
+    """Which nodes can run which jobs.
+
+    Args:
+        engine: whose nodes and jobs they are.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        # What this process has; written by threads that submit, before the jobs that require it.
+        self._own: dict[str, str] = {}
+        # Distributions that some job has required, and what each daemon has said of them.
+        self._asked: set[str] = set()
+        self._told: dict[NodeId, dict[str, str | None]] = {}
+
+    def check(self, requires: Iterable[str]) -> tuple[str, ...]:
+        """Return requirements in their normal form. From any thread.
+
+        Raises:
+            TypeError, ValueError: they are none.
+        """
+        parsed = parse_requires(requires)
+        unknown = [name for name in distributions(parsed) if name not in self._own]
+        if unknown:
+            from ppnext.runtime.distributions import versions  # only for who uses it
+
+            self._own.update(versions(unknown))
+        return parsed
+
+    # On the loop.
+
+    def need_of(self, job: Job) -> Need | None:
+        """Return what a job needs; None if any node can run it."""
+        definition = job.definition
+        if job.requires:
+            self._ask_about(job.requires)
+        elif definition.python is None and not definition.without:
+            return None
+        return Need(definition.python, definition.without, job.requires)
+
+    def refused(self, job: Job, link: Link, arguments: bool) -> Need:
+        """A node's Python cannot load a job. Return what the job needs now.
+
+        Args:
+            arguments: whether it is not the function, but this job's arguments.
+        """
+        hello, definition = link.hello, job.definition
+        if hello is None:
+            raise AssertionError("a node has run jobs before it said who it is")
+        here = frozenset({minor(hello.python)})
+        if arguments:
+            state = self._engine.state_of(job.tid)
+            before = cast("Need | None", state.need if state else None) or Need(
+                requires=job.requires
+            )
+            return before._replace(without=before.without | here)
+        definition.without |= here
+        # The others that call it need not be tried.
+        alike: dict[tuple[str, ...], list[JobId]] = {}
+        for state in self._engine.states():
+            other = cast("Job", state.call)
+            if other.definition is definition and other is not job:
+                alike.setdefault(other.requires, []).append(state.id)
+        for requires, jobs in alike.items():
+            self._engine.change(jobs, Need(definition.python, definition.without, requires))
+        return Need(definition.python, definition.without, job.requires)
+
+    def facts_of(self, link: Link) -> Facts:
+        """Return what is known of a node, which has just joined or told something."""
+        python = "" if link.hello is None else link.hello.python
+        if link.kind is NodeKind.WORKER:
+            return Facts(python, dict(self._own))
+        return Facts(python, dict(self._told.get(link.node, {})))
+
+    def joined(self, link: Link) -> None:
+        """A node has joined."""
+        if self._asked and link.kind is NodeKind.DAEMON:
+            self._ask(link, sorted(self._asked))
+
+    def told(self, link: Link, versions: Mapping[str, str]) -> None:
+        """A node has said which versions it has."""
+        self._told.setdefault(link.node, {}).update(versions)
+        self._engine.learn(link, self.facts_of(link))
+
+    def gone(self, link: Link) -> None:
+        """A node is not there any more."""
+        self._told.pop(link.node, None)
+
+    def _ask_about(self, requires: tuple[str, ...]) -> None:
+        new = [name for name in distributions(requires) if name not in self._asked]
+        if not new:
+            return
+        self._asked.update(new)
+        for link in list(self._engine.links.values()):
+            if link.kind is NodeKind.WORKER:
+                self._engine.learn(link, self.facts_of(link))
+            else:
+                self._ask(link, new)
+
+    def _ask(self, link: Link, names: list[str]) -> None:
+        if not link.ask(names):
+            self._told.setdefault(link.node, {}).update(dict.fromkeys(names))
+            self._engine.learn(link, self.facts_of(link))

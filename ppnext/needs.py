@@ -1,0 +1,118 @@
+"""Needs: what a job needs of the node that runs it, and whether a node has it. Pure.
+
+A job that needs nothing has None for a need. The others are equal if they need the same, so that
+the scheduler can keep them in one queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+__all__ = ["Facts", "Need", "distributions", "fits", "minor", "parse_requires"]
+
+
+class Need(NamedTuple):
+    """What a job needs.
+
+    Attributes:
+        python: the one minor version of Python that can run it, such as "3.11"; None for any.
+        without: minor versions that have turned out not to be able to.
+        requires: requirements, such as "numpy>=2"; as ``parse_requires`` returns them.
+    """
+
+    python: str | None = None
+    without: frozenset[str] = frozenset()
+    requires: tuple[str, ...] = ()
+
+
+class Facts(NamedTuple):
+    """What is known of a node.
+
+    Attributes:
+        python: its version of Python, such as "3.11.7".
+        versions: of distributions that it was asked for, by name: empty if it is not installed,
+            None if the node cannot say.
+    """
+
+    python: str
+    versions: Mapping[str, str | None] = {}
+
+
+def minor(python: str) -> str:
+    """Return the minor version, such as "3.11", of a full one."""
+    return ".".join(python.split(".")[:2])
+
+
+def parse_requires(requires: Iterable[str]) -> tuple[str, ...]:
+    """Return requirements in their normal form, sorted.
+
+    Args:
+        requires: requirements as pip takes them, of distributions or of ``python`` itself.
+
+    Raises:
+        TypeError: it is not a tuple or list of strings.
+        ValueError: one is malformed, or has an address or a condition.
+    """
+    if isinstance(requires, str):
+        raise TypeError(f"requires must be a tuple of strings; did you mean ({requires!r},)?")
+    given = tuple(requires)
+    if not all(isinstance(it, str) for it in given):
+        raise TypeError(f"requires must be a tuple of strings, not {requires!r:.80}")
+    return tuple(sorted({str(_parsed(it)) for it in given}))
+
+
+def distributions(requires: Iterable[str]) -> list[str]:
+    """Return the names of the distributions that requirements speak of, without ``python``."""
+    names = (_parsed(it).name for it in requires)
+    return sorted({name for name in names if name.lower() != "python"})
+
+
+@lru_cache(maxsize=256)
+def _parsed(requirement: str) -> Requirement:
+    from packaging.requirements import InvalidRequirement, Requirement  # only for who uses it
+
+    try:
+        parsed = Requirement(requirement)
+    except InvalidRequirement as error:
+        raise ValueError(
+            f"requires names distributions as pip does, such as 'numpy>=2', not {requirement!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    if parsed.url is not None or parsed.marker is not None:
+        raise ValueError(f"a requirement of a job is a name and versions only, not {requirement!r}")
+    return parsed
+
+
+def fits(need: Need, facts: Facts) -> str | None:
+    """Return why a node cannot run jobs of a need; None if it can."""
+    here = minor(facts.python)
+    if need.python is not None and here != need.python:
+        return f"has Python {facts.python}, not {need.python}"
+    if here in need.without:
+        return f"has Python {facts.python}, which does not know the function's syntax"
+    for requirement in need.requires:
+        lack = _lack(_parsed(requirement), facts)
+        if lack is not None:
+            return lack
+    return None
+
+
+def _lack(requirement: Requirement, facts: Facts) -> str | None:
+    name, wanted = requirement.name, requirement.specifier
+    if name.lower() == "python":
+        return None if wanted.contains(facts.python) else f"has Python {facts.python}, not {wanted}"
+    if name not in facts.versions:
+        return f"has not said yet whether it has {name}"
+    version = facts.versions[name]
+    if version is None:
+        return f"has an older ppnext, which cannot say whether it has {name}"
+    if not version:
+        return f"has no {name}"
+    if not wanted.contains(version, prereleases=True):
+        return f"has {name} {version}, not {wanted}"
+    return None

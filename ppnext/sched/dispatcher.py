@@ -1,0 +1,193 @@
+"""Dispatcher: gives waiting jobs to nodes, and asks for them back where others could run them.
+
+Which job is next: of all that wait, the one with the smallest number of those that are at the front
+of their pool and for which a node is open. Which node takes it: the least loaded that can run it.
+It takes as many from this pool as is its part (``Loads.part``), but none that is younger than the
+next job of another pool.
+
+A node that has room where no other has is the rule while jobs wait. It is given what it can run,
+from all pools by the numbers of the jobs, without any other node being looked at.
+
+After ``settle`` and ``place`` no job waits that an open node can run, so a node with a free slot
+has no use for any job that waits, and jobs to be run there can only come from other nodes
+(``level``). Only jobs that it can run are asked for. An answer that brings some makes one of them
+start; one that brings none marks them as kept, and they are not asked for again. So this comes to
+an end.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import islice
+
+from ppnext.sched.actions import Action, Assign, Release, Retract
+from ppnext.sched.model import ASSIGNED, PLACED, JobState, NodeId, NodeState
+from ppnext.sched.policy import Policy
+from ppnext.sched.pool import Pool
+from ppnext.sched.pools import Pools
+
+__all__ = ["Dispatcher"]
+
+_LIMIT = 1024
+"""Most jobs named in one action, so that a message to any node fits into a frame."""
+
+_Batches = dict[NodeId, list[JobState]]
+"""The latest batch for each node, to which more may be added."""
+
+
+class Dispatcher:
+    """Gives jobs to nodes and asks for them back.
+
+    Attributes:
+        actions: what is to be done, in this order.
+    """
+
+    __slots__ = ("_backlog", "_general", "_loads", "_nodes", "_policy", "_pools", "actions")
+
+    def __init__(self, nodes: dict[NodeId, NodeState], pools: Pools, policy: Policy) -> None:
+        self.actions: list[Action] = []
+        self._nodes = nodes
+        self._pools = pools
+        self._general = pools.general
+        self._backlog = pools.general.backlog
+        self._loads = pools.general.loads
+        self._policy = policy
+
+    def settle(self, node: NodeState) -> None:
+        """After a node has changed: put it where it belongs, then use what it can do."""
+        pools, loads = self._pools, self._loads
+        backlog = self._backlog
+        if node.draining and not node.held:
+            del self._nodes[node.id]
+            pools.forget(node)
+            self.actions.append(Release(node.id))
+        else:
+            node.credit = self._policy.credit(node)
+            room = node.credit - len(node.held)
+            if room > 0 and loads.open_slots == loads.slots.get(node.id, 0):
+                # The only open node, as most often when jobs wait: no need to look for it.
+                if pools.special:
+                    self._fill(node, room)
+                elif backlog.waiting:
+                    self._give(node, backlog.take(min(room, backlog.waiting)), {})
+            loads.update(node)
+            if pools.noting:
+                pools.note(node)
+        if loads.open_slots:
+            self.place()
+            self.level()
+
+    def place(self) -> None:
+        """Give waiting jobs to open nodes, to each its part of them, the least loaded first."""
+        if self._pools.special:
+            self._place_by_number()
+            return
+        backlog, loads = self._backlog, self._loads
+        batches: _Batches = {}
+        while backlog.waiting:
+            node = loads.least()
+            if node is None:
+                return
+            self._give(node, backlog.take(loads.part(node, backlog.waiting)), batches)
+            self._pools.update(node)
+
+    def level(self) -> None:
+        """Where a slot is free, ask for unstarted jobs that it could run, where most are held."""
+        least = self._loads.least()
+        if least is None or len(least.held) >= least.slots:
+            return
+        self._level(self._general)
+        for pool in self._pools.special.values():
+            self._level(pool)
+
+    def ask(self, node: NodeState, states: list[JobState]) -> None:
+        """Ask a node to give jobs back, unless it has started them or has been asked already."""
+        for state in states:
+            if state.status is ASSIGNED and not state.kept:
+                state.move("asked back")
+                node.asked.add(state.id)
+                self._retract(node.id, state)
+        if node.asked:
+            self._pools.asked(node)
+
+    def recall(self, node: NodeState) -> None:
+        """Ask a node for those of its jobs that it cannot run, now that facts or needs changed."""
+        pools = self._pools
+        unfit = {need for need in node.needs if pools.of(need).reason(node) is not None}
+        if unfit:
+            self.ask(node, [state for state in node.held.values() if state.need in unfit])
+
+    def _fill(self, node: NodeState, room: int) -> None:
+        """Give a node what it can run of what waits, the oldest first."""
+        pools = self._pools
+        ready = [entry for entry in pools.ready() if entry[1].reason(node) is None]
+        heapify(ready)
+        batches: _Batches = {}
+        while room and ready:
+            pool = heappop(ready)[1]
+            given = pool.backlog.take_before(room, ready[0][0] if ready else None)
+            self._give(node, given, batches)
+            room -= len(given)
+            if pool.backlog.waiting:
+                heappush(ready, (pool.backlog.front(), pool))
+
+    def _place_by_number(self) -> None:
+        """Place as ``place`` does, from all pools by the numbers of the jobs."""
+        pools = self._pools
+        ready = pools.ready()
+        heapify(ready)
+        batches: _Batches = {}
+        while ready and self._loads.open_slots:
+            pool = ready[0][1]
+            backlog, loads = pool.backlog, pools.current(pool)
+            node = loads.least()
+            if node is None:
+                heappop(ready)
+                continue
+            limit = min((front for front, _ in ready[1:3]), default=None)
+            given = backlog.take_before(loads.part(node, backlog.waiting), limit)
+            self._give(node, given, batches)
+            pools.update(node)
+            if backlog.waiting:
+                heapreplace(ready, (backlog.front(), pool))
+            else:
+                heappop(ready)
+
+    def _give(self, node: NodeState, given: list[JobState], batches: _Batches) -> None:
+        """Assign jobs that have been taken from one pool to a node."""
+        held, here = node.held, node.id
+        for state in given:
+            state.status = PLACED  # what is taken from a backlog is waiting
+            state.attempt += 1
+            state.node = here
+            state.kept = False
+            held[state.id] = state
+        if given[0].need is not None:
+            node.count(given[0].need, len(given))
+        batch = batches.get(here)
+        if batch is not None and len(batch) + len(given) <= _LIMIT:
+            batch += given
+            return
+        for start in range(0, len(given), _LIMIT):
+            batches[here] = batch = given[start : start + _LIMIT]
+            self.actions.append(Assign(here, batch))
+
+    def _level(self, pool: Pool) -> None:
+        loads = self._pools.current(pool)
+        while not pool.backlog.waiting:
+            idle = loads.least()
+            if idle is None or len(idle.held) >= idle.slots:
+                return
+            node = loads.longest()
+            if node is None:
+                return
+            loads.asked(node)
+            self.ask(node, list(islice(node.spare(pool.need), (node.surplus + 1) // 2)))
+
+    def _retract(self, node: NodeId, state: JobState) -> None:
+        """Ask a node for a job, in the same message as for the one before if possible."""
+        last = self.actions[-1] if self.actions else None
+        if not isinstance(last, Retract) or last.node != node or len(last.jobs) == _LIMIT:
+            last = Retract(node, [])
+            self.actions.append(last)
+        last.jobs.append((state.id, state.attempt))

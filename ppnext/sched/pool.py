@@ -1,0 +1,77 @@
+"""Pool: all jobs with one need, and the nodes that can run them.
+
+The pool of the jobs that need nothing has all nodes and is told at once when one changes. The
+others are told what has changed when somebody asks them (``Pools.current``), so that a node's
+change costs the same however many needs there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ppnext.sched.backlog import Backlog
+from ppnext.sched.loads import Loads
+from ppnext.sched.model import Need, NodeId, NodeState
+
+__all__ = ["REFUSED", "Fits", "Pool"]
+
+REFUSED = "has refused such a job"
+"""Why a node cannot run jobs that it fits."""
+
+Fits: TypeAlias = Callable[[Need, object], "str | None"]
+"""Given a need and a node's facts, why the node cannot run such jobs, in words; None if it can.
+
+The same arguments must always give the same answer.
+"""
+
+
+class Pool:
+    """The jobs with one need.
+
+    Attributes:
+        need: what they need.
+        backlog: those of them that wait.
+        loads: the nodes that can run them, by load.
+        jobs: how many of them have not ended; not counted for those that need nothing.
+        seen: up to which change of a node ``loads`` is current.
+    """
+
+    __slots__ = ("_fits", "_reasons", "backlog", "jobs", "loads", "need", "seen")
+
+    def __init__(self, nodes: dict[NodeId, NodeState], need: Need, fits: Fits | None) -> None:
+        self.need = need
+        self.backlog = Backlog()
+        self.loads = Loads(nodes, need)
+        self.jobs = 0
+        self.seen = 0
+        self._fits = fits
+        self._reasons: dict[NodeId, str | None] = {}
+
+    def reason(self, node: NodeState) -> str | None:
+        """Return why a node cannot run these jobs; None if it can."""
+        reasons = self._reasons
+        if node.id not in reasons:
+            reasons[node.id] = None if self._fits is None else self._fits(self.need, node.facts)
+        return reasons[node.id]
+
+    def exclude(self, node: NodeState) -> None:
+        """A node has refused such a job; until its facts change it is not tried again."""
+        if self.reason(node) is None:
+            self._reasons[node.id] = REFUSED
+
+    def update(self, node: NodeState) -> None:
+        """A node has changed."""
+        if self.reason(node) is None:
+            self.loads.update(node)
+        else:
+            self.loads.forget(node)
+
+    def judge_again(self, node: NodeState) -> None:
+        """A node's facts have changed."""
+        self._reasons.pop(node.id, None)
+
+    def forget(self, node: NodeState) -> None:
+        """A node is gone."""
+        self._reasons.pop(node.id, None)
+        self.loads.forget(node)

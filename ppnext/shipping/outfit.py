@@ -1,0 +1,64 @@
+"""Outfit: a definition together with the modules of the user's that it needs.
+
+A definition's payload is two pickles, one after the other: the entries of the table of modules, and
+the function. So a worker knows which modules the function is to see before it loads it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from ppnext.shipping.functions import Definition
+
+if TYPE_CHECKING:
+    from ppnext.shipping.project import Project, Table
+
+__all__ = ["Outfitter"]
+
+
+class Outfitter:
+    """Adds what definitions need of the user's modules.
+
+    Args:
+        project: these modules.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._completed: WeakKeyDictionary[Definition, tuple[Table, Definition]] = (
+            WeakKeyDictionary()
+        )
+        # Those that need none of the user's modules, and never will.
+        self._plain: WeakKeyDictionary[Definition, None] = WeakKeyDictionary()
+        # What jobs have looked for while they ran: their arguments may refer to it.
+        self._sought: frozenset[str] = frozenset()
+
+    def note_sought(self, module: str) -> None:
+        """A job has looked for a module of the user's that its definition did not mention.
+
+        From now on all definitions do, so that an edit of it is noticed.
+        """
+        self._sought |= {module}
+
+    def complete(self, definition: Definition) -> Definition:
+        """Return a definition that names the modules that it needs, as they are now."""
+        names = definition.modules | self._sought if self._sought else definition.modules
+        if not names or (definition in self._plain and not self._sought):
+            return definition
+        table = self._project.table(names)
+        if not table.entries:
+            if all(map(_is_settled, names)):
+                self._plain[definition] = None
+            return definition
+        known = self._completed.get(definition)
+        if known is None or known[0] is not table:
+            known = self._completed[definition] = table, definition.seeing(table)
+        return known[1]
+
+
+def _is_settled(module: str) -> bool:
+    """Whether a module that is not the user's will not become the user's."""
+    top = module.partition(".")[0]
+    return top in sys.modules or top in sys.stdlib_module_names

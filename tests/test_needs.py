@@ -1,0 +1,70 @@
+"""Needs: which node can run which job, and what is said of one that cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppnext.needs import Facts, Need, distributions, fits, minor, parse_requires
+
+NODE = Facts("3.12.4", {"numpy": "2.1.0", "scipy": "", "pandas": None, "torch": "2.0.1+cu118"})
+
+
+@pytest.mark.parametrize(
+    ("need", "lack"),
+    [
+        (Need(), None),
+        (Need(python="3.12"), None),
+        (Need(python="3.11"), "has Python 3.12.4, not 3.11"),
+        (Need(python="3.1"), "has Python 3.12.4, not 3.1"),
+        (Need(without=frozenset({"3.10"})), None),
+        (
+            Need(without=frozenset({"3.12"})),
+            "has Python 3.12.4, which does not know the function's syntax",
+        ),
+        (Need(requires=("numpy",)), None),
+        (Need(requires=("numpy>=2",)), None),
+        (Need(requires=("numpy<2",)), "has numpy 2.1.0, not <2"),
+        (Need(requires=("torch==2.0.1",)), None),
+        (Need(requires=("scipy",)), "has no scipy"),
+        (Need(requires=("jax",)), "has not said yet whether it has jax"),
+        (
+            Need(requires=("pandas",)),
+            "has an older ppnext, which cannot say whether it has pandas",
+        ),
+        (Need(requires=("python>=3.11",)), None),
+        (Need(requires=("python>=3.13",)), "has Python 3.12.4, not >=3.13"),
+        (Need("3.12", requires=("numpy", "scipy")), "has no scipy"),
+    ],
+)
+def test_whether_a_node_fits(need: Need, lack: str | None) -> None:
+    assert fits(need, NODE) == lack
+
+
+def test_requirements_in_any_spelling_are_one_need() -> None:
+    spellings = [("numpy >= 2", "scipy"), ["scipy", "numpy>=2", "numpy>=2"], ("numpy>=2", "scipy")]
+    assert {parse_requires(it) for it in spellings} == {("numpy>=2", "scipy")}
+    assert parse_requires(()) == ()
+
+
+def test_which_distributions_are_asked_for() -> None:
+    assert distributions(("scipy", "numpy>=2", "numpy<3", "Python>=3.10")) == ["numpy", "scipy"]
+
+
+@pytest.mark.parametrize(
+    ("requires", "kind", "said"),
+    [
+        ("numpy", TypeError, r"did you mean \('numpy',\)"),
+        ((1,), TypeError, "tuple of strings"),
+        (("numpy=>2",), ValueError, "such as 'numpy>=2', not 'numpy=>2'"),
+        (("",), ValueError, "not ''"),
+        (("numpy; python_version<'3'",), ValueError, "a name and versions only"),
+        (("x @ https://x.invalid/x.whl",), ValueError, "a name and versions only"),
+    ],
+)
+def test_what_is_no_requirement(requires: object, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        parse_requires(requires)  # type: ignore[arg-type]  # that is the point
+
+
+def test_minor_versions() -> None:
+    assert [minor(it) for it in ("3.11.7", "3.13.0rc1", "3.9")] == ["3.11", "3.13", "3.9"]
