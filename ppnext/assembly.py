@@ -18,7 +18,7 @@ from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.processes import WorkerProcess
 from ppnext.runtime.sharing import Sharing
 from ppnext.sched.policy import Policy
-from ppnext.shipping.project import Project
+from ppnext.shipping.outfit import Outfitter
 from ppnext.shipping.roots import automatic_roots
 from ppnext.submitter import Submitter
 from ppnext.version import VERSION
@@ -61,12 +61,13 @@ class Assembly:
         ship_roots: tuple[str, ...],
         ship: tuple[str, ...],
     ) -> None:
-        project = Project([*automatic_roots(), *ship_roots], ship)
+        roots = [*automatic_roots(), *ship_roots]
+        outfitter = Outfitter(roots, ship)
         self.thread = LoopThread("ppnext-engine")
         # A worker that ends after each job must not hold others that would have to be taken back.
         policy = Policy(prefetch_limit=0) if restart else Policy()
         sharing = Sharing(on_idle=lambda: self.thread.turn.soon(self.pool.trim))
-        self.client = Client(self.thread, policy, project, sharing, backlog)
+        self.client = Client(self.thread, policy, outfitter, sharing, backlog)
         engine = self.client.engine
         self.pool = WorkerPool(
             self.thread.turn,
@@ -79,9 +80,9 @@ class Assembly:
             sharing,
             restart,
             started,
-            list(project.roots),
+            roots,
         )
-        self.submitter = Submitter(self.client, sharing, self.client.outfitter, proto)
+        self.submitter = Submitter(self.client, sharing, outfitter, proto)
         self.thread.post(self.pool.resize, ncpus)
 
     def use_network(self, network: Network, key: Key, silence: float) -> None:

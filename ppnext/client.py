@@ -33,7 +33,6 @@ from ppnext.sched.actions import Cause
 from ppnext.sched.model import JobId, JobState, Mishap, Status
 from ppnext.sched.policy import Policy
 from ppnext.shipping.outfit import Outfitter
-from ppnext.shipping.project import Project
 from ppnext.stats import NodeStats
 from ppnext.wire.messages import Unfit
 from ppnext.wire.payloads import Payload
@@ -50,7 +49,7 @@ class Client:
     Args:
         thread: the event loop.
         policy: the scheduler's numbers.
-        project: the user's own modules.
+        outfitter: the user's own modules.
         sharing: how large objects get to workers.
         backlog: most jobs that have not ended before ``submit`` waits; None for no limit.
     """
@@ -59,15 +58,14 @@ class Client:
         self,
         thread: LoopThread,
         policy: Policy,
-        project: Project,
+        outfitter: Outfitter,
         sharing: Sharing,
         backlog: int | None = None,
     ) -> None:
         self._callbacks = CallbackThread()
         self.engine = Engine(self, policy, why_not)
         self.fitting = Fitting(self.engine)
-        self.outfitter = Outfitter(project)
-        self._provisions = Provisions(project, self.outfitter, self.engine, thread.post)
+        self._provisions = Provisions(outfitter, self.engine, thread.post)
         # Why servers that were tried are not connected, by address.
         self.troubles: dict[str, str] = {}
         self.sharing = sharing

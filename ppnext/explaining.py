@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from ppnext.shipping.functions import Definition, FunctionShipper, unwrap_call
 from ppnext.shipping.ledger import REFERENCE, VALUE, Part
 from ppnext.shipping.outfit import Outfitter
-from ppnext.shipping.project import Project, Table
 from ppnext.shipping.roots import automatic_roots
 
 __all__ = ["Explanation", "Module", "explain", "explanation_of"]
@@ -88,9 +87,9 @@ def explain(
     Raises:
         NotShippable: it cannot be sent; the message names what in it cannot.
     """
-    project = Project([*automatic_roots(), *ship_roots], ship)
     plain, _, _ = unwrap_call(func, (), {})
-    return explanation_of(Outfitter(project).complete(FunctionShipper().ship(plain)))
+    outfitter = Outfitter([*automatic_roots(), *ship_roots], ship)
+    return explanation_of(outfitter.complete(FunctionShipper().ship(plain)))
 
 
 def explanation_of(definition: Definition) -> Explanation:
@@ -114,7 +113,7 @@ def _form_of(definition: Definition) -> str:
 
 
 def _modules(definition: Definition) -> Iterable[Module]:
-    table: Table | None = definition.table
+    table = definition.table
     bundles = {bundle.name: bundle for bundle in table.bundles} if table else {}
     refusals = {refusal.name: refusal for refusal in table.refusals} if table else {}
     tops = {name.partition(".")[0] for name in definition.modules} | bundles.keys()

@@ -12,13 +12,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from ppnext.shipping.bundles import Bundle
-
 if TYPE_CHECKING:
     from ppnext.engine import Engine
     from ppnext.nodes.link import Link
     from ppnext.shipping.outfit import Outfitter
-    from ppnext.shipping.project import Project
 
 __all__ = ["Provisions"]
 
@@ -29,16 +26,12 @@ class Provisions:
     """Answers nodes that ask.
 
     Args:
-        project: the user's modules.
-        outfitter: is told which of them jobs have looked for.
+        outfitter: has the user's modules, and is told which of them jobs have looked for.
         engine: sends what is provided to the nodes that wait for it.
         post: has the event loop make a call; from any thread.
     """
 
-    def __init__(
-        self, project: Project, outfitter: Outfitter, engine: Engine, post: Callable[..., None]
-    ) -> None:
-        self._project = project
+    def __init__(self, outfitter: Outfitter, engine: Engine, post: Callable[..., None]) -> None:
         self._outfitter = outfitter
         self._engine = engine
         self._post = post
@@ -46,7 +39,7 @@ class Provisions:
 
     def provide(self, digest: bytes) -> None:
         """Send what has this content hash to the nodes that wait for it."""
-        bundle = self._project.bundle(digest)
+        bundle = self._outfitter.project.bundle(digest)
         if bundle is None:
             _log.warning(
                 "a node asked for %s, which nobody has told it of; it gets no answer", digest.hex()
@@ -61,9 +54,11 @@ class Provisions:
         self._threads.submit(self._look, link, module)
 
     def _look(self, link: Link, module: str) -> None:
+        from ppnext.shipping.bundles import Bundle  # most programs never get here
+
         digest, why = b"", ""
         try:
-            found = self._project.find(module)
+            found = self._outfitter.project.find(module)
         # Whatever it is, the job that waits for the module is to be told.
         except Exception as error:
             _log.exception("looking for the module %r failed", module)

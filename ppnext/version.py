@@ -1,7 +1,12 @@
-"""The version of ppnext; the package's metadata is made from it."""
+"""The versions of ppnext, whose package's metadata are made from it, and of Python."""
 
 from __future__ import annotations
 
-__all__ = ["VERSION"]
+import sys
+
+__all__ = ["PYTHON", "VERSION"]
 
 VERSION = "0.1.0"
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The minor version of Python, which code objects belong to."""

@@ -18,7 +18,7 @@ from ppnext.sched.model import NodeKind
 from ppnext.sched.policy import Policy
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.outcomes import encode_exception, encode_result
-from ppnext.shipping.project import Project
+from ppnext.shipping.outfit import Outfitter
 from ppnext.wire.messages import Died, Outcome
 
 PATIENCE = 20.0
@@ -80,7 +80,7 @@ def make() -> Iterator[Callable[..., Client]]:
 
     def make(backlog=None):
         thread = LoopThread("test-client")
-        clients.append(Client(thread, Policy(), Project(()), Sharing(), backlog))
+        clients.append(Client(thread, Policy(), Outfitter(()), Sharing(), backlog))
         clients[-1].thread = thread
         return clients[-1]
 

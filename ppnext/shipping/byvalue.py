@@ -37,16 +37,14 @@ import types
 import typing
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from weakref import ref
 
-from ppnext.shipping import rebuild, source
-from ppnext.shipping.compiling import load_code
+from ppnext.shipping import rebuild
 from ppnext.shipping.envelope import Collector
 from ppnext.shipping.guards import referenced_names
 from ppnext.shipping.ledger import Ledger
 from ppnext.shipping.rebuild import is_importable
-from ppnext.shipping.recipes import add_recipe, reduce_enum, reduce_namedtuple
 from ppnext.shipping.reducers import (
     REDUCERS,
     Reduced,
@@ -54,6 +52,10 @@ from ppnext.shipping.reducers import (
     reduce_library_class,
     reduce_wrapper,
 )
+from ppnext.version import PYTHON
+
+if TYPE_CHECKING:
+    from ppnext.shipping.source import Source
 
 __all__ = ["ByValuePickler", "dumps", "dumps_home"]
 
@@ -114,7 +116,7 @@ class _Reducer:
             namespace = self._globals[id(function.__globals__)] = _new_namespace(function)
         state = _function_state(function)
         if self._ledger is not None:
-            self._ledger.add_function(function, source.find(code, function.__globals__))
+            self._ledger.add_function(function, _find_source(code, function.__globals__))
             for submodule in cast("tuple[str, ...]", state.get("submodules", ())):
                 self._ledger.add_module(submodule)
         closure = None
@@ -124,13 +126,15 @@ class _Reducer:
         return rebuild.make_function, args, state, None, None, rebuild.fill_function
 
     def _reduce_code(self, code: types.CodeType) -> Reduced:
-        found = source.find(code)
+        found = _find_source(code)
         name: str = getattr(code, "co_qualname", code.co_name)
         if not isinstance(found, str):
+            from ppnext.shipping.compiling import load_code
+
             return load_code, (found.unit, found.place, name)
         if self._ledger is not None:
             self._ledger.bind(f"{name}: {found}")
-        return rebuild.make_code, (rebuild.PYTHON, marshal.dumps(code, _MARSHAL_VERSION))
+        return rebuild.make_code, (PYTHON, marshal.dumps(code, _MARSHAL_VERSION))
 
     def _reduce_class(self, cls: type) -> Reduced | None:
         if _is_builtin_type(cls) or is_importable(cls):
@@ -142,9 +146,17 @@ class _Reducer:
         name = rebuild.name_of(cls)
         if self._ledger is not None:
             self._ledger.add_class(cls)
+        from ppnext.shipping.recipes import reduce_enum, reduce_namedtuple  # as for functions
+
         if isinstance(cls, enum.EnumMeta):
             return reduce_enum(cls, name)
         return reduce_namedtuple(cls, name) or _reduce_plain_class(cls, name)
+
+
+def _find_source(code: types.CodeType, space: dict[str, object] | None = None) -> Source | str:
+    from ppnext.shipping import source  # many programs send what can be imported, and no more
+
+    return source.find(code, space)
 
 
 class ByValuePickler(pickle.Pickler):
@@ -279,6 +291,8 @@ def _reduce_plain_class(cls: type, name: str) -> Reduced:
         attributes[rebuild.REGISTERED] = _registered(cls)
     if cls.__qualname__ != cls.__name__:
         attributes["__qualname__"] = cls.__qualname__
+    from ppnext.shipping.recipes import add_recipe  # it is there already
+
     add_recipe(cls, attributes)
     args = (name, type(cls), cls.__name__, _bases(cls), namespace)
     return rebuild.make_class, args, attributes, None, None, rebuild.fill_class

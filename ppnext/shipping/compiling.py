@@ -31,9 +31,9 @@ from types import CodeType
 from typing import Any, NamedTuple, TypeAlias
 
 from ppnext.errors import UnsuitablePython
+from ppnext.version import PYTHON
 
 __all__ = [
-    "PYTHON",
     "FunctionNode",
     "Unit",
     "code_at",
@@ -43,9 +43,6 @@ __all__ = [
     "outline",
     "units_shown",
 ]
-
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""The minor version of the Python that runs here."""
 
 _FUNCTIONS = (_ast.FunctionDef, _ast.AsyncFunctionDef, _ast.Lambda)
 _FunctionDef: TypeAlias = "_ast.FunctionDef | _ast.AsyncFunctionDef | _ast.Lambda"

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import sys
 import types
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from ppnext.shipping.compiling import PYTHON
 from ppnext.shipping.guards import Guards, imported_names, referenced_names
-from ppnext.shipping.source import Source
+from ppnext.version import PYTHON
+
+if TYPE_CHECKING:
+    from ppnext.shipping.source import Source
 
 __all__ = ["REFERENCE", "SOURCE", "VALUE", "Ledger", "Part"]
 

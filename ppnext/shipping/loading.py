@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from ppnext.errors import UnsuitablePython
-from ppnext.shipping.compiling import PYTHON
 from ppnext.shipping.envelope import Buffer, unpack
 from ppnext.shipping.moved import stand_in
 from ppnext.shipping.rebuild import is_importable
+from ppnext.version import PYTHON
 
 if TYPE_CHECKING:
     from ppnext.shipping.bundles import Entries

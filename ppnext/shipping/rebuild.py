@@ -22,11 +22,10 @@ from typing import cast
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from ppnext.errors import RemoteError, UnsuitablePython
-from ppnext.shipping.compiling import PYTHON
+from ppnext.version import PYTHON
 
 __all__ = [
     "EMPTY_CELL",
-    "PYTHON",
     "RECIPE",
     "REGISTERED",
     "class_at_home",

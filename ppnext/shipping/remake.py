@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from ppnext.errors import UnsuitablePython
-from ppnext.shipping.compiling import PYTHON
 from ppnext.shipping.rebuild import known_as, remember_as, remember_class
+from ppnext.version import PYTHON
 
 __all__ = [
     "fill_single_dispatch",
