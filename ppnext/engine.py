@@ -219,13 +219,14 @@ class Engine:
             self._audience.need(digest)
 
     def on_unfit(self, link: Link, unfit: Unfit) -> None:
-        job = JobId(unfit.job)
-        state = self._scheduler.jobs.get(job)
-        need = None if state is None else self._audience.job_unfit(state, link, unfit)
+        state = self._scheduler.nodes[link.node].held.get(JobId(unfit.job))
+        if state is None or state.attempt != unfit.attempt:
+            return  # said too late
+        need = self._audience.job_unfit(state, link, unfit)
         if need is None:
-            self._scheduler.on_finished(link.node, [(job, unfit.attempt, 0.0)])
+            self._scheduler.on_finished(link.node, [(state.id, state.attempt, 0.0)])
         else:
-            self._scheduler.on_unfit(link.node, job, unfit.attempt, need)
+            self._scheduler.on_unfit(link.node, state.id, state.attempt, need)
         self._act()
 
     def on_facts(self, link: Link, versions: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from ppnext.engine import Engine
 from ppnext.sched.actions import Cause
 from ppnext.sched.model import JobId, JobState, NodeKind
 from ppnext.sched.policy import Policy
-from ppnext.wire.messages import Died, Outcome, Returned
+from ppnext.wire.messages import Died, Outcome, Returned, Unfit
 
 F = b"f" * 32
 G = b"g" * 32
@@ -468,3 +468,42 @@ def test_a_node_that_is_lost_while_jobs_leave_for_it_gets_none(audience):
     link = FakeLink(engine, slots=4, kind=NodeKind.DAEMON)
     engine.on_joined(link)
     assert sorted(link.runs) == [0, 1, 2, 3]
+
+
+# Jobs that a node cannot run.
+
+
+def test_a_job_that_a_node_cannot_run_goes_where_its_need_is_met(audience):
+    engine = Engine(audience, None, lambda need, facts: None if need == facts else "is another")
+    facts = iter(["old", "new"])
+    audience.facts_of = lambda link: next(facts)
+    audience.job_unfit = lambda job, link, unfit: "new"
+    first = FakeLink(engine, kind=NodeKind.DAEMON)
+    engine.on_joined(first)
+    engine.submit([made(1, FUNCTIONS[F])])
+    engine.on_unfit(first, Unfit(1, 1, "too new"))
+    assert engine.why_not(1) == [(first.name, "is another")]
+    second = FakeLink(engine, kind=NodeKind.DAEMON)
+    engine.on_joined(second)
+    assert second.runs == [1]
+
+
+def test_who_takes_it_off_the_engine_is_the_only_one_who_is_told(audience):
+    engine = Engine(audience)
+    link = FakeLink(engine)
+    engine.on_joined(link)
+    engine.submit([made(1, FUNCTIONS[F])])
+    engine.on_unfit(link, Unfit(1, 1, "too new"))
+    assert engine.unfinished == 0
+    assert [it[0].id for it in audience.of("job_unfit")] == [1]
+    assert audience.of("job_finished") == audience.of("job_ended") == []
+
+
+@pytest.mark.parametrize("unfit", [Unfit(1, 2, "late"), Unfit(9, 1, "unknown")])
+def test_a_refusal_that_comes_too_late_changes_nothing(audience, unfit):
+    engine = Engine(audience)
+    link = FakeLink(engine)
+    engine.on_joined(link)
+    engine.submit([made(1, FUNCTIONS[F])])
+    engine.on_unfit(link, unfit)
+    assert engine.unfinished == 1 and audience.of("job_unfit") == []
