@@ -27,6 +27,7 @@ _HOMES = {
     "array": "arrays:exchange",
     "broadcast": "arrays:broadcast",
     "queue": "queues:queue",
+    "shipping": "shipping:shipping",
     "idle": "idle:idle",
 }
 

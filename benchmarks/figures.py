@@ -143,4 +143,12 @@ FIGURES = (
     Figure(12, "makespan ÷ lower bound", _own("scheduler", "makespan"), 1.05, False),
     Figure(13, "idle Server", _own("ppnext", "idle"), 0.2, False, " %"),
     Figure(13, "idle ppserver", _own(REMOTE, "idle_daemon"), 0.2, False, " %"),
+    Figure(14, "submit, dearest ÷ cheapest form", _own("ppnext", "submit_forms"), 1.1, False),
+    Figure(14, "ppserver, the same", _own(REMOTE, "submit_forms"), 1.1, False),
+    Figure(14, "one job, dearest ÷ cheapest form", _own("ppnext", "single_forms"), 1.1, False),
+    Figure(14, "ppserver, the same", _own(REMOTE, "single_forms"), 1.1, False),
+    Figure(15, "first job with 20 modules", _own("ppnext", "package_first"), 100, False, " ms"),
+    Figure(15, "ppserver, the same", _own(REMOTE, "package_first"), 100, False, " ms"),
+    Figure(16, "later jobs with them ÷ bare ones", _own("ppnext", "package_later"), 1.1, False),
+    Figure(16, "ppserver, the same", _own(REMOTE, "package_later"), 1.1, False),
 )

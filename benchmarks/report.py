@@ -10,7 +10,7 @@ from benchmarks import plots
 from benchmarks.figures import rows
 from benchmarks.outcome import Outcome
 from benchmarks.peers import PEERS
-from benchmarks.table import TABLES, Table, list_table, ratios, rows_as_text, values
+from benchmarks.table import ALONE, TABLES, Table, list_table, ratios, rows_as_text, values
 
 __all__ = ["documentation", "figures_table", "markdown", "pictures"]
 
@@ -26,11 +26,8 @@ def figures_table(outcome: Outcome) -> Table:
 def markdown(outcome: Outcome, facts: Mapping[str, str]) -> str:
     """Return the whole report, ratios first."""
     parts = ["# What a job costs\n", "## Figures to reach\n", rows_as_text(figures_table(outcome))]
-    for function, what in ((ratios, "times better"), (values, "medians")):
-        for title, base, others, measures in TABLES:
-            table = function(outcome.samples, base, others, measures)
-            if len(table) > 1:
-                parts += [f"## {title}: {what}\n", rows_as_text(table)]
+    for title, table in tables(outcome, "times better"):
+        parts += [f"## {title}\n", rows_as_text(table)]
     parts += ["## How\n", "\n".join(f"* {line}" for line in how(outcome, facts)) + "\n"]
     return "\n".join(parts)
 
@@ -38,13 +35,19 @@ def markdown(outcome: Outcome, facts: Mapping[str, str]) -> str:
 def documentation(outcome: Outcome, facts: Mapping[str, str]) -> str:
     """Return the same as reStructuredText, to be included in the page of the documentation."""
     parts = [list_table("Figures to reach", figures_table(outcome))]
-    for function, what in ((ratios, "how many times better ppnext is"), (values, "medians")):
-        for title, base, others, measures in TABLES:
-            table = function(outcome.samples, base, others, measures)
-            if len(table) > 1:
-                parts.append(list_table(f"{title}: {what}", table))
+    for title, table in tables(outcome, "how many times better ppnext is"):
+        parts.append(list_table(title, table))
     parts.append("\n".join(f"* {line}" for line in how(outcome, facts)) + "\n")
     return "\n".join(parts)
+
+
+def tables(outcome: Outcome, better: str) -> Iterator[tuple[str, Table]]:
+    """Yield the tables that have values, with their titles: ratios, then medians."""
+    for function, what, shown in ((ratios, better, TABLES), (values, "medians", (*TABLES, *ALONE))):
+        for title, base, others, measures in shown:
+            table = function(outcome.samples, base, others, measures)
+            if len(table) > 1:
+                yield f"{title}: {what}", table
 
 
 def how(outcome: Outcome, facts: Mapping[str, str]) -> Iterator[str]:

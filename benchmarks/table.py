@@ -15,7 +15,17 @@ from benchmarks.measures import MEASURES, Measure
 from benchmarks.outcome import Samples
 from benchmarks.peers import PEERS
 
-__all__ = ["TABLES", "Table", "list_table", "number", "ratio", "ratios", "rows_as_text", "values"]
+__all__ = [
+    "ALONE",
+    "TABLES",
+    "Table",
+    "list_table",
+    "number",
+    "ratio",
+    "ratios",
+    "rows_as_text",
+    "values",
+]
 
 Table: TypeAlias = list[list[str]]
 
@@ -35,6 +45,29 @@ TABLES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("throughput", "client", "latency", "map", "array", "shared"),
     ),
     ("Start-up and idleness", "ppnext", (), ("startup", "cold", "idle")),
+)
+
+_FORMS = ("reference", "source", "value", "package")
+
+# The same, but that no other system has anything like it, and there are no ratios.
+ALONE: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    *(
+        (title, "ppnext", ("ppnext-remote",), tuple(f"{what}_{form}" for form in _FORMS))
+        for what, title in (
+            ("submit", "Submitting a function that is known"),
+            ("client", "Many jobs of a function that is known"),
+            ("single", "One job at a time of a function that is known"),
+        )
+    ),
+    (
+        "New functions and packages",
+        "ppnext",
+        ("ppnext-remote",),
+        (
+            *("first_reference", "first_source", "first_value"),
+            *("package_first", "package_next", "package_later", "package_switch"),
+        ),
+    ),
 )
 
 

@@ -8,6 +8,8 @@
 * array: a large array there and back; both sides read a number of each page.
 * broadcast: one array that many jobs use, against one job with the array as an argument.
 * queue: jobs that nobody runs yet: what they hold in the client, what one more costs.
+* shipping: functions by reference, by source and by value, and a package of modules that comes
+  along: what submitting costs, the first job and later ones.
 * idle: processor time of a system with nothing to do.
 * scheduler: the scheduler by itself, on clusters that do not exist.
 * cold: from the start of a fresh interpreter to the first result, and the import alone.
@@ -59,6 +61,8 @@ class Sizes(NamedTuple):
     shared_mib: int = 256
     sharers: int = 200
     queued: int = 1_000_000
+    submits: int = 10_000
+    firsts: int = 25
     idle_seconds: float = 10.0
 
     def scaled(self, share: float, single: float, calls: float) -> Sizes:
@@ -87,6 +91,8 @@ QUICK = Sizes(
     shared_mib=64,
     sharers=50,
     queued=200_000,
+    submits=2_000,
+    firsts=10,
     idle_seconds=5.0,
 )
 
@@ -98,6 +104,7 @@ GROUPS = {
     "array": Group(5, 2, 60, 0.8),
     "broadcast": Group(3, 1, 90, 0.85),
     "queue": Group(2, 1, 120, 0.9),
+    "shipping": Group(5, 2, 60, 0.93),
     "idle": Group(1, 1, 40, 0.95),
     "scheduler": Group(1, 1, 300, 1.0),
 }
@@ -121,6 +128,28 @@ MEASURES = {
         Measure("queued_bytes", "memory of a queued job", "bytes", False),
         Measure("queued_rate", "submit rate, long queue ÷ short", "×", True),
         Measure("queued_rate_between", "the same between passes of the collector", "×", True),
+        Measure("submit_reference", "CPU time of submit, by reference", "µs", False),
+        Measure("submit_source", "the same, by source", "µs", False),
+        Measure("submit_value", "the same, by value", "µs", False),
+        Measure("submit_package", "the same, of a shipped package", "µs", False),
+        Measure("submit_forms", "submit, dearest form ÷ cheapest", "×", False),
+        Measure("client_reference", "client's CPU time a job, by reference", "µs", False),
+        Measure("client_source", "the same, by source", "µs", False),
+        Measure("client_value", "the same, by value", "µs", False),
+        Measure("client_package", "the same, of a shipped package", "µs", False),
+        Measure("single_reference", "one job at a time, by reference", "µs", False),
+        Measure("single_source", "the same, by source", "µs", False),
+        Measure("single_value", "the same, by value", "µs", False),
+        Measure("single_package", "the same, of a shipped package", "µs", False),
+        Measure("client_forms", "client's CPU a job, dearest form ÷ cheapest", "×", False),
+        Measure("single_forms", "one job at a time, dearest form ÷ cheapest", "×", False),
+        Measure("first_reference", "first use over a known one, by reference", "ms", False),
+        Measure("first_source", "the same, by source", "ms", False),
+        Measure("first_value", "the same, by value", "ms", False),
+        Measure("package_first", "first job with a package of 20 modules", "ms", False),
+        Measure("package_next", "the same, with a second package", "ms", False),
+        Measure("package_switch", "a bare job and one with it in turn, over a row", "µs", False),
+        Measure("package_later", "later jobs with it ÷ bare ones", "×", False),
         Measure("idle", "CPU with nothing to do, client's side", "%", False),
         Measure("idle_daemon", "CPU with nothing to do, ppserver", "%", False),
         Measure("startup", "start-up and first result", "ms", False),

@@ -61,7 +61,7 @@ PEERS = {
         "parallel:Ppnext",
         "ppnext",
         "ppnext",
-        "calls map uneven array broadcast queue idle",
+        "calls map uneven array broadcast queue shipping idle",
     ),
     "executor": Peer(
         "ProcessPoolExecutor", "pools:Executor", "ppnext", None, "calls map uneven array"
@@ -127,7 +127,7 @@ PEERS = {
         "parallel:PpnextRemote",
         "ppnext",
         "ppnext",
-        "calls map array broadcast idle",
+        "calls map array broadcast shipping idle",
         daemon="ppnext",
     ),
     # 88 ms a job: more would only take longer.

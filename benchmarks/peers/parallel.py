@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from benchmarks.peers.running import Handle, Running, Unavailable
@@ -19,6 +20,7 @@ class Ppnext(Running):
     def __init__(self, workers: int, access: Mapping[str, str]) -> None:
         import ppnext
 
+        self.workers = workers
         self.server = ppnext.Server(workers)
 
     def submit(self, func: Callable[..., Any], *args: Any) -> Handle:
@@ -39,6 +41,18 @@ class Ppnext(Running):
     def unstarted(self) -> Running:
         return Ppnext(0, {})
 
+    def with_modules(self, folder: str) -> Running:
+        import ppnext
+
+        other = copy(self)
+        other.server = ppnext.Server(self.workers, ship_roots=[folder])
+        return other
+
+    def form_of(self, func: Callable[..., Any]) -> str:
+        import ppnext
+
+        return ppnext.explain(func).form
+
     def close(self) -> None:
         self.server.destroy()
 
@@ -51,7 +65,16 @@ class PpnextRemote(Ppnext):
     def __init__(self, workers: int, access: Mapping[str, str]) -> None:
         import ppnext
 
+        self.access = access
         self.server = ppnext.Server(0, (access["server"],), key_file=access["key_file"])
+
+    def with_modules(self, folder: str) -> Running:
+        import ppnext
+
+        server, key_file = self.access["server"], self.access["key_file"]
+        other = copy(self)
+        other.server = ppnext.Server(0, (server,), key_file=key_file, ship_roots=[folder])
+        return other
 
 
 class Ppft(Running):

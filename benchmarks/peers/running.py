@@ -59,6 +59,14 @@ class Running:
         """Return a peer that takes jobs and runs none."""
         raise Unavailable("it cannot queue jobs without running them")
 
+    def with_modules(self, folder: str) -> Running:
+        """Return another such peer, just started, which ships the modules in a folder."""
+        raise Unavailable("it ships no modules")
+
+    def form_of(self, func: Callable[..., Any]) -> str:
+        """Return how it ships a function: by "reference", "source" or "value"."""
+        raise Unavailable("it does not say how it ships a function")
+
     def close(self) -> None:
         """End it."""
         raise NotImplementedError

@@ -14,6 +14,7 @@ import dis
 import types
 from enum import Enum
 from functools import lru_cache
+from itertools import repeat
 from operator import is_
 from typing import NamedTuple, cast
 from weakref import ref
@@ -128,14 +129,12 @@ class Guards:
 
     def hold(self) -> bool:
         """Return whether everything noted is still what it was."""
-        return (
-            self.reliable
-            and (
-                not self._functions
-                or all(_same(function(), names, kept) for function, names, kept in self._functions)
-            )
-            and (not self._classes or all(_unchanged(cls(), kept) for cls, kept in self._classes))
-        )
+        if not self.reliable:
+            return False
+        for function, names, kept in self._functions:  # for every job: no generator
+            if not _same(function(), names, kept):
+                return False
+        return not self._classes or all(_unchanged(cls(), kept) for cls, kept in self._classes)
 
     def _note(self, value: object) -> None:
         if value is not _MISSING and not _is_fixed(value):
@@ -143,14 +142,15 @@ class Guards:
 
 
 def _content(function: types.FunctionType, names: tuple[str, ...]) -> list[object]:
-    space = function.__globals__
-    content = [space.get(name, _MISSING) for name in names]
-    content += map(_contents, function.__closure__ or ())
-    content += (function.__code__, function.__defaults__)
-    for table in (function.__kwdefaults__, function.__dict__):
-        if table:
-            content += table
-            content += table.values()
+    content: list[object] = [function.__code__, function.__defaults__]
+    if names:
+        content += map(function.__globals__.get, names, repeat(_MISSING))
+    if cells := function.__closure__:
+        content += map(_contents, cells)
+    if table := function.__kwdefaults__:
+        content += (*table, *table.values())
+    if table := function.__dict__:
+        content += (*table, *table.values())
     return content
 
 
@@ -165,7 +165,10 @@ def _same(function: types.FunctionType | None, names: tuple[str, ...], then: lis
     if function is None:
         return False
     now = _content(function, names)
-    return len(now) == len(then) and all(map(_is_kept, then, now))
+    if len(now) != len(then):
+        return False
+    # Mostly the very same objects; the others are those that are kept in another way.
+    return all(map(is_, then, now)) or all(map(_is_kept, then, now))
 
 
 def _unchanged(cls: type | None, then: dict[str, object]) -> bool:

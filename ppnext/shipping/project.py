@@ -7,7 +7,7 @@ way that cannot be seen there is asked for by name while the job runs, with ``fi
 
 Every table is of the files as they are when it is asked for. Looking whether they still are takes
 a ``stat`` of each; who asks again and again, many times in a millisecond, is given the last answer
-until ten times as long as the look took has passed.
+until twenty times as long as the look took has passed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ppnext.shipping.trees import Tree
 
 __all__ = ["Project", "Table"]
 
-_REST = 10
+_REST = 20
 """How many times as long as a look took the next one waits."""
 
 _TABLES = 512

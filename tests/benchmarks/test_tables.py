@@ -11,7 +11,7 @@ from benchmarks.measures import GROUPS, MEASURES
 from benchmarks.outcome import Outcome, Samples, Values
 from benchmarks.peers import CORE, PEERS
 from benchmarks.report import documentation, markdown, pictures
-from benchmarks.table import TABLES, list_table, number, ratio, ratios, rows_as_text, values
+from benchmarks.table import ALONE, TABLES, list_table, number, ratio, ratios, rows_as_text, values
 
 SAMPLES: Samples = {
     "ppnext": {"throughput": {0: 200.0, 1: 300.0, 2: 100.0}, "latency": {0: 10.0, 2: 30.0}},
@@ -89,6 +89,11 @@ def test_a_table_for_the_documentation() -> None:
     )
 
 
+def test_tables_have_measures_only() -> None:
+    shown = {name for _, _, _, measures in (*TABLES, *ALONE) for name in measures}
+    assert shown <= MEASURES.keys()
+
+
 def test_a_figure_without_values_is_not_measured() -> None:
     found = list(rows({}))
     assert len(found) == len(FIGURES)
@@ -119,7 +124,7 @@ def test_a_cost_is_ours_by_theirs() -> None:
 
 
 def test_every_figure_can_be_had() -> None:
-    assert {row.number for row in rows(full_outcome().samples)} == set(range(1, 14))
+    assert {row.number for row in rows(full_outcome().samples)} == set(range(1, 17))
     missing = [row for row in rows(full_outcome().samples) if row.value == "not measured"]
     assert [row.title for row in missing] == ["ppserver, array ÷ one TLS stream"]
 
@@ -135,7 +140,7 @@ def test_the_report_names_what_was_left_out() -> None:
 
 def test_the_documentation_has_the_same_tables() -> None:
     text = documentation(full_outcome(), {"cores": "2"})
-    assert text.count(".. list-table::") == 1 + 2 * len(TABLES)
+    assert text.count(".. list-table::") == 1 + 2 * len(TABLES) + len(ALONE)
 
 
 def test_what_was_measured_outlives_its_file() -> None:
