@@ -245,13 +245,13 @@ def test_a_new_import_brings_another_module(root: Path) -> None:
 
 
 def test_who_asks_too_soon_gets_the_last_table(root: Path) -> None:
-    moments = iter([0.0, 1.0, 2.0, 11.9, 12.1, 12.2])
+    moments = iter([0.0, 1.0, 2.0, 21.9, 22.1, 22.2])
     project = Project([root], clock=lambda: next(moments))
     first = project.table(["t_alone"])
     assert project.table(["t_alone"]) is first  # a look from 1.0 to 2.0
     (root / "t_alone.py").write_text("import os")
-    assert project.table(["t_alone"]) is first  # at 11.9
-    second = project.table(["t_alone"])  # at 12.1, and it is new
+    assert project.table(["t_alone"]) is first  # at 21.9
+    second = project.table(["t_alone"])  # at 22.1, and it is new
     assert second is not first
     (root / "t_alone.py").write_text("import sys")
     assert project.table(["t_alone"]) is not second  # for how long that took says nothing
