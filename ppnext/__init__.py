@@ -11,15 +11,22 @@ The map of the house::
     mapper       starts maps
     mapping      one function over many arguments
     chunking     PURE: how many calls make one job
+    explaining   how a function is sent, and why that way
+    needs        PURE: what a job needs of its node, and whether a node has it
+    fitting      what is known of each node, and what jobs need
+    provisions   the user's modules, for nodes that ask for them
     client       the jobs that are out, and what becomes of them
     groups       how many jobs of each group have not ended
     broadcasting objects that nodes hold, and their names
     callbacks    the thread in which users' callbacks run
     job          Job: a Future that can be called
+    jobowner     whom a job asks where it stands
+    endings      which error a job ends with that has no result
     arguments    what can be wrong with a call of submit
     settings     what can be wrong with what a Server is told
     stats        what each node has done
     engine       the loop's owner of a scheduler: events in, actions carried out
+    audience     who is told how an engine's jobs end
     nodes/       worker processes here, daemons elsewhere
     worker/      what runs inside a worker process
     server/      the ppserver daemon

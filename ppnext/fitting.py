@@ -107,7 +107,9 @@ class Fitting:
 
     def told(self, link: Link, versions: Mapping[str, str]) -> None:
         """A node has said which versions it has."""
-        self._told.setdefault(link.node, {}).update(versions)
+        # What it was not asked is not kept: a node may say what it likes.
+        asked = {name: version for name, version in versions.items() if name in self._asked}
+        self._told.setdefault(link.node, {}).update(asked)
         self._engine.learn(link, self.facts_of(link))
 
     def gone(self, link: Link) -> None:

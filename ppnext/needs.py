@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
 
 __all__ = ["Facts", "Need", "distributions", "fits", "minor", "parse_requires"]
 
@@ -105,7 +106,7 @@ def fits(need: Need, facts: Facts) -> str | None:
 def _lack(requirement: Requirement, facts: Facts) -> str | None:
     name, wanted = requirement.name, requirement.specifier
     if name.lower() == "python":
-        return None if wanted.contains(facts.python) else f"has Python {facts.python}, not {wanted}"
+        return None if _meets(wanted, facts.python) else f"has Python {facts.python}, not {wanted}"
     if name not in facts.versions:
         return f"has not said yet whether it has {name}"
     version = facts.versions[name]
@@ -113,6 +114,16 @@ def _lack(requirement: Requirement, facts: Facts) -> str | None:
         return f"has an older ppnext, which cannot say whether it has {name}"
     if not version:
         return f"has no {name}"
-    if not wanted.contains(version, prereleases=True):
+    if not _meets(wanted, version):
         return f"has {name} {version}, not {wanted}"
     return None
+
+
+def _meets(wanted: SpecifierSet, version: str) -> bool:
+    """Whether a version is wanted. What a node says may be no version; any is fine if none is."""
+    from packaging.version import InvalidVersion  # only for who uses it
+
+    try:
+        return not wanted or wanted.contains(version, prereleases=True)
+    except InvalidVersion:  # recent packaging returns False by itself
+        return False

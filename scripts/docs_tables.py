@@ -107,7 +107,9 @@ def message_fields() -> str:
     parts = []
     entries: dict[type, str] = {}
     for message, kind in sorted(messages.KINDS.items(), key=lambda item: item[1]):
-        parts.append(struct_fields(message, f"{kind}  {message.__name__}"))
+        since = messages.SINCE.get(message)
+        heading = f"{kind}  {message.__name__}" + (f", from version {since} on" if since else "")
+        parts.append(struct_fields(message, heading))
         for field in struct_type(message).fields:
             if isinstance(field.type, msgspec.inspect.ListType) and isinstance(
                 field.type.item_type, msgspec.inspect.StructType
@@ -176,20 +178,27 @@ def type_name(kind: msgspec.inspect.Type) -> str:
     if isinstance(kind, msgspec.inspect.StrType):
         return "string" + (f", at most {kind.max_length} characters" if kind.max_length else "")
     if isinstance(kind, msgspec.inspect.BytesType):
-        if kind.min_length != kind.max_length:
-            raise ValueError(f"no words for {kind}")
-        return f"{kind.min_length} bytes"
+        return size_of_bytes(kind)
     if isinstance(kind, msgspec.inspect.StructType):
         return kind.cls.__name__
     if isinstance(kind, msgspec.inspect.ListType):
         return f"array{count_of(kind)}: {type_name(kind.item_type)}"
+    if isinstance(kind, msgspec.inspect.DictType):
+        return f"map{count_of(kind)}: {type_name(kind.key_type)}; to {type_name(kind.value_type)}"
     if isinstance(kind, msgspec.inspect.TupleType):
         return "(" + "; ".join(type_name(item) for item in kind.item_types) + ")"
     raise ValueError(f"no words for {kind}")
 
 
-def count_of(kind: msgspec.inspect.ListType) -> str:
-    """Return how many items an array may have, as people write it."""
+def size_of_bytes(kind: msgspec.inspect.BytesType) -> str:
+    """Return how long a byte string may be, as people write it."""
+    if kind.max_length is None or kind.min_length not in (None, kind.max_length):
+        raise ValueError(f"no words for {kind}")
+    return f"{'' if kind.min_length else 'at most '}{kind.max_length} bytes"
+
+
+def count_of(kind: msgspec.inspect.ListType | msgspec.inspect.DictType) -> str:
+    """Return how many items an array or map may have, as people write it."""
     if kind.max_length is None:
         return ""
     least = f"{kind.min_length} to" if kind.min_length else "at most"
@@ -210,6 +219,7 @@ def wire_limits() -> str:
     rows = [
         ("ALPN name", f"``{handshake.ALPN}``"),
         ("version of the messages, in Hello", str(messages.PROTOCOL)),
+        ("oldest version that an end may say there", str(messages.OLDEST)),
         ("bytes of the handshake, each way", str(handshake.PRE_AUTH_SIZE)),
         ("control part of a frame", f"{frames.CONTROL_LIMIT:,} bytes"),
         ("payload part of a frame", f"{frames.CHUNK_LIMIT:,} bytes"),

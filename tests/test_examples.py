@@ -1,6 +1,8 @@
 """Every program in examples/ runs, prints what it promises, and ends with status 0.
 
-The demo is run as well, on a sample: two ppservers on loopback, one of them killed.
+The demo is run as well, on a sample: two ppservers on loopback, one of them killed. What is in a
+folder is a project: a script with modules of its own, which is run on this machine alone and on a
+ppserver alone that does not have these modules.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.ppserver_fixture import PPServers
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -28,10 +32,20 @@ RUNS = {
 }
 # What the census needs; it does nothing by itself that a test could wait for.
 HELPERS = {"loopback_lab"}
+# The script of each project, and what must be in its output.
+PROJECTS = {
+    "rainfall/rainfall": (
+        "High Pass        155   139 to 168",
+        "raised the project's own UnknownGauge",
+        "module gauges: shipped: 4 files",
+    ),
+}
 
 
-def run_example(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program of examples/ in an interpreter of its own, with no settings of ours."""
+def run_example(
+    name: str, *arguments: str, folder: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of examples/ in an interpreter of its own, with these settings only."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PPNEXT_")}
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part
@@ -39,7 +53,7 @@ def run_example(name: str, *arguments: str, folder: Path) -> subprocess.Complete
     return subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *arguments],
         cwd=folder,
-        env=environment,
+        env={**environment, **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -50,6 +64,8 @@ def run_example(name: str, *arguments: str, folder: Path) -> subprocess.Complete
 
 def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == RUNS.keys() | HELPERS
+    scripts = {path.relative_to(EXAMPLES).with_suffix("") for path in EXAMPLES.glob("*/*.py")}
+    assert {path.as_posix() for path in scripts} == PROJECTS.keys()
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -58,6 +74,24 @@ def test_example_runs(name: str, tmp_path: Path) -> None:
     result = run_example(name, *arguments, folder=tmp_path)
     assert result.returncode == 0, result.stdout
     assert expected in result.stdout
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_project_runs_on_this_machine(name: str, tmp_path: Path) -> None:
+    result = run_example(name, folder=tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert all(expected in result.stdout for expected in PROJECTS[name]), result.stdout
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", PROJECTS)
+def test_project_runs_where_nobody_has_its_modules(
+    name: str, ppserver: PPServers, key_file: Path, tmp_path: Path
+) -> None:
+    daemon = ppserver.start()
+    result = run_example(name, daemon.address, folder=tmp_path, PPNEXT_KEY_FILE=str(key_file))
+    assert result.returncode == 0, result.stdout
+    assert all(expected in result.stdout for expected in PROJECTS[name]), result.stdout
 
 
 @pytest.mark.cluster

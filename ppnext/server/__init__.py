@@ -6,6 +6,7 @@ on to worker processes.
 * ``config``   what it is told: options, file, defaults
 * ``interfaces`` which addresses it listens on
 * ``session``  one authenticated client, and the workers that run its jobs
+* ``calls``    what a client wants to be run, as its session keeps it
 * ``daemon``   sessions, fair shares, signals, the end
 * ``slots``    how many slots a session could use
 * ``answers``  jobs that a session hands back or has kept

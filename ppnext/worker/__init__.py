@@ -6,6 +6,12 @@ One process, one job after the other, in the order in which they were sent.
 * ``inbox``    the jobs that have been sent and not started; gives them back when asked
 * ``reports``  the results that have not been sent
 * ``library``  the functions and objects that have been sent, ready to be used
+* ``modules``  loads what imports the user's modules when a job first needs it
+* ``projects`` which modules of the user's the present job sees
+* ``importer`` modules from bundles
+* ``shelf``    the bundles that have been sent, by content
+* ``resources`` the files of a bundle, for ``importlib.resources``
+* ``distributions`` what ``importlib.metadata`` is told of shipped packages
 * ``capture``  what jobs write to their standard output and error
 * ``lifeline`` the end of the worker when its parent has died
 """

@@ -48,6 +48,9 @@ _WORLDS = 8
 _TABLES = 256
 """Most tables whose answers are remembered."""
 
+_NAME_LIMIT = 200
+"""Most characters of a name that is asked for; no file system has longer ones."""
+
 Modules: TypeAlias = dict[str, ModuleType]
 
 
@@ -239,7 +242,7 @@ class Projects:
     def _resolve(self, name: str) -> None:
         """Ask for a name and remember the answer for this table."""
         entries = self._entries
-        if entries is None or not name.isidentifier():
+        if entries is None or not name.isidentifier() or len(name) > _NAME_LIMIT:
             return
         answer = self._ask(name)
         with self._lock:
