@@ -46,8 +46,10 @@ class Explanation(NamedTuple):
         reasons: why it is bound to that version.
         size: bytes that are sent to each node once, without modules.
         digest: the content hash, in hexadecimal.
-        parts: functions and classes that are sent or referred to, with form and reason of each.
-        modules: modules that it needs.
+        parts: functions and classes that are sent or referred to; each has ``kind``, ``name``,
+            ``module``, ``form``, ``reason`` and ``where``.
+        modules: modules that it needs; each has ``name``, ``origin`` ("shipped", "not shipped",
+            "standard library" or "installed"), ``detail`` and ``digest``.
     """
 
     form: str
