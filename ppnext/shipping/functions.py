@@ -28,6 +28,7 @@ from ppnext.shipping.culprits import find_culprit
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.guards import Guards, imported_names
 from ppnext.shipping.ledger import Ledger, Part
+from ppnext.version import PYTHON
 
 if TYPE_CHECKING:
     from ppnext.shipping.project import Table
@@ -37,7 +38,7 @@ __all__ = ["Definition", "FunctionShipper", "unwrap_call"]
 
 # Every supported Python reads it, whatever protocol the function is pickled with.
 _ENTRIES_PROTOCOL = 4
-_NO_MODULES = pickle.dumps((), _ENTRIES_PROTOCOL)
+_NO_MODULES = pickle.dumps(((), PYTHON), _ENTRIES_PROTOCOL)
 
 
 class Definition:
@@ -98,7 +99,7 @@ class Definition:
         """Return the definition of the same function that sees these modules of the user's."""
         if not self.payload.startswith(_NO_MODULES):
             raise ValueError("the definition sees modules already")
-        entries = pickle.dumps(table.entries, _ENTRIES_PROTOCOL)
+        entries = pickle.dumps((table.entries, PYTHON), _ENTRIES_PROTOCOL)
         payload = entries + self.payload[len(_NO_MODULES) :]
         seeing = Definition(hashlib.sha256(payload).digest(), payload, self.uses)
         for name in ("python", "reasons", "parts", "modules", "imports", "without"):

@@ -61,7 +61,7 @@ def load_definition(
         Exception: whatever loading the objects raises.
     """
     stream = io.BytesIO(payload)
-    entries = pickle.load(stream)
+    entries, python = pickle.load(stream)
     if enter is not None:
         enter(cast("Entries", entries))
     try:
@@ -69,6 +69,13 @@ def load_definition(
     except AttributeError as error:
         _explain(error)
         raise
+    except SyntaxError as error:
+        if python == PYTHON:
+            raise  # it is wrong there as well
+        raise UnsuitablePython(
+            f"a module that the function needs is written for Python {python}; this node's Python "
+            f"{PYTHON} does not understand it: {error}"
+        ) from error
     space: dict[str, object] = {}
     for module in modules:
         _import_into(space, module)

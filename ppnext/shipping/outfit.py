@@ -1,7 +1,8 @@
 """Outfit: a definition together with the modules of the user's that it needs.
 
-A definition's payload is two pickles, one after the other: the entries of the table of modules, and
-the function. So a worker knows which modules the function is to see before it loads it.
+A definition's payload is two pickles, one after the other: the entries of the table of modules with
+the sender's version of Python, and the function. So a worker knows which modules the function is to
+see before it loads it.
 """
 
 from __future__ import annotations

@@ -81,14 +81,15 @@ def _spec_of(module: ModuleType) -> ModuleSpec | None:
 def _place(name: str, spec: ModuleSpec, roots: Roots | None) -> Place | None:
     """Make the place of a spec, of those of its paths that are the user's."""
     locations = spec.submodule_search_locations
-    if locations is None:
+    # None, or emptied by a module such as six, which makes its submodules itself.
+    is_module = not locations
+    if not locations:
         paths = [spec.origin] if spec.has_location and spec.origin else []
     else:
         paths = list(locations)
     own = tuple(path for path in paths if os.path.exists(path) and (not roots or roots.hold(path)))
     if not own:
         return None
-    is_module = locations is None
     return Place(name, own, is_module, not is_module and not spec.has_location)
 
 

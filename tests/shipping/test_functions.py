@@ -370,4 +370,4 @@ def test_a_definition_from_another_python_says_so(script: Script) -> None:
     here = f"{sys.version_info.major}.{sys.version_info.minor}".encode()
     other = b"3.7" if len(here) == 3 else b"3.99"
     with pytest.raises(Exception, match=f"made by Python {other.decode()} cannot run"):
-        load_definition(payload.replace(here, other, 1))
+        load_definition(payload.replace(here, other))

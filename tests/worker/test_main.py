@@ -431,7 +431,7 @@ def test_a_function_of_another_python_is_given_back_with_the_reason(worker: Any)
     exec("def f(): return 1", space)  # no source: by value
     here = f"{sys.version_info.major}.{sys.version_info.minor}".encode()
     other = b"3.7" if len(here) == 3 else b"3.99"
-    payload = FunctionShipper().ship(space["f"]).payload.replace(here, other, 1)
+    payload = FunctionShipper().ship(space["f"]).payload.replace(here, other)
     digest = b"another python's function"[:32].ljust(32)
     worker.jobs.send(Define(digest), payload)
     worker.run_call(digest, 1, joined(encode_call((), {}, 5)))
