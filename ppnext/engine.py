@@ -136,6 +136,10 @@ class Engine:
             if node in self.links:
                 self.links[node].define(definition)
 
+    def give_up(self, digest: bytes) -> None:
+        """Nobody has what some nodes have asked for."""
+        self._missing.pop(digest, None)
+
     def drop(self, digest: bytes) -> None:
         """No job uses an object any more: nodes need not keep it."""
         self._held.pop(digest, None)

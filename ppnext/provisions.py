@@ -21,6 +21,9 @@ __all__ = ["Provisions"]
 
 _log = logging.getLogger("ppnext.shipping")
 
+_MOST_OPEN = 1000
+"""Most questions that wait for an answer; honest workers ask one at a time."""
+
 
 class Provisions:
     """Answers nodes that ask.
@@ -36,19 +39,27 @@ class Provisions:
         self._engine = engine
         self._post = post
         self._threads: ThreadPoolExecutor | None = None
+        # Questions for modules that are not answered yet, of all nodes.
+        self._open = 0
+        self._has_warned = False
 
     def provide(self, digest: bytes) -> None:
         """Send what has this content hash to the nodes that wait for it."""
         bundle = self._outfitter.project.bundle(digest)
         if bundle is None:
-            _log.warning(
-                "a node asked for %s, which nobody has told it of; it gets no answer", digest.hex()
-            )
+            self._engine.give_up(digest)
+            if not self._has_warned:  # one line, however often it asks
+                self._has_warned = True
+                _log.warning("a node asked for %s, which it was never told of", digest.hex())
         else:
             self._engine.provide(digest, bundle.payload)
 
     def seek(self, link: Link, module: str) -> None:
         """Tell a node whether there is a module of this name."""
+        if self._open >= _MOST_OPEN:
+            link.found(module, b"", "too many modules are looked for at a time")
+            return
+        self._open += 1
         if self._threads is None:
             self._threads = ThreadPoolExecutor(1, "ppnext-modules")
         self._threads.submit(self._look, link, module)
@@ -69,7 +80,11 @@ class Provisions:
                 self._outfitter.note_sought(module)
             elif found is not None:
                 why = found.reason
-        self._post(link.found, module, digest, why[:1000])
+        self._post(self._answer, link, module, digest, why[:1000])
+
+    def _answer(self, link: Link, module: str, digest: bytes, why: str) -> None:
+        self._open -= 1
+        link.found(module, digest, why)
 
     def close(self) -> None:
         """Answer nobody any more."""
