@@ -5,10 +5,12 @@ What ``submit`` decides by itself can be asked for, before a job or of one.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from ppnext.settings import check_shipped
 from ppnext.shipping.functions import Definition, FunctionShipper, unwrap_call
 from ppnext.shipping.ledger import REFERENCE, VALUE, Part
 from ppnext.shipping.outfit import Outfitter
@@ -76,7 +78,7 @@ class Explanation(NamedTuple):
 def explain(
     func: Callable[..., Any],
     *,
-    ship_roots: Iterable[str] = (),
+    ship_roots: Iterable[str | os.PathLike[str]] = (),
     ship: Iterable[str] = (),
 ) -> Explanation:
     """Say how a function would be sent to nodes, and why that way.
@@ -87,10 +89,15 @@ def explain(
         ship: as for ``Server``.
 
     Raises:
+        TypeError, ValueError: an argument is wrong.
+        ConfigError: something in ``ship`` is not installed.
         NotShippable: it cannot be sent; the message names what in it cannot.
     """
+    if not callable(func):
+        raise TypeError(f"func must be a function, not {func!r:.60}")
+    roots, shipped = check_shipped(ship_roots, ship)
     plain, _, _ = unwrap_call(func, (), {})
-    outfitter = Outfitter([*automatic_roots(), *ship_roots], ship)
+    outfitter = Outfitter([*automatic_roots(), *roots], shipped)
     return explanation_of(outfitter.complete(FunctionShipper().ship(plain)))
 
 

@@ -23,6 +23,7 @@ from ppnext.settings import (
     check_ncpus,
     check_proto,
     check_shipped,
+    check_timeout,
 )
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from ppnext.wire.keys import Key
 
 __all__ = ["Server"]
-
-_HEARTBEAT_LIMIT = 30.0
 
 _NETWORK_VARIABLES = ("PPNEXT_SERVERS", "PPNEXT_SERVERS_FILE")
 
@@ -96,7 +95,7 @@ class Server:
         self._proto = check_proto(proto)
         self._backlog = check_backlog(backlog)
         roots, shipped = check_shipped(ship_roots, ship)
-        silence = _check_timeout(socket_timeout)
+        silence = check_timeout(socket_timeout)
         if self._ncpus:
             check_platform()
         network, key = _network(ppservers, interfaces, secret, key_file)
@@ -106,9 +105,21 @@ class Server:
         started = [start_worker(environment)] if self._ncpus else []
         from ppnext.assembly import Assembly
 
-        self._parts = Assembly(
-            self._ncpus, started, environment, self._proto, restart, self._backlog, roots, shipped
-        )
+        try:
+            self._parts = Assembly(
+                self._ncpus,
+                started,
+                environment,
+                self._proto,
+                restart,
+                self._backlog,
+                roots,
+                shipped,
+            )
+        except BaseException:  # what is to be shipped is only now looked for; no worker may be left
+            for worker in started:
+                worker.end()
+            raise
         self._destroyed = False
         if network is not None and key is not None:
             self._parts.use_network(network, key, silence)
@@ -230,7 +241,8 @@ class Server:
             raise DestroyedServerError("the job server has been destroyed and takes no jobs")
 
         parts = self._parts
-        requires = parts.client.fitting.check(requires) if requires else ()
+        if requires is not _NOTHING:
+            requires = parts.client.fitting.check(requires)
         return parts.submitter.map(
             self, self._slots, func, iterables, chunksize, ordered, keep_going, group, requires
         )
@@ -362,14 +374,6 @@ class Server:
 def _destroy_all() -> None:
     for server in list(_servers):
         server.destroy()
-
-
-def _check_timeout(socket_timeout: object) -> float:
-    if isinstance(socket_timeout, bool) or not isinstance(socket_timeout, (int, float)):
-        raise TypeError(f"socket_timeout must be a number of seconds, not {socket_timeout!r}")
-    if not socket_timeout > 0:
-        raise ValueError(f"socket_timeout must be more than 0 seconds, not {socket_timeout}")
-    return min(float(socket_timeout), _HEARTBEAT_LIMIT)
 
 
 def _network(

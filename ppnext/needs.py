@@ -61,10 +61,9 @@ def parse_requires(requires: Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(requires, str):
         raise TypeError(f"requires must be a tuple of strings; did you mean ({requires!r},)?")
-    given = tuple(requires)
-    if not all(isinstance(it, str) for it in given):
+    if not isinstance(requires, (tuple, list)) or not all(isinstance(it, str) for it in requires):
         raise TypeError(f"requires must be a tuple of strings, not {requires!r:.80}")
-    return tuple(sorted({str(_parsed(it)) for it in given}))
+    return tuple(sorted({str(_parsed(it)) for it in requires}))
 
 
 def distributions(requires: Iterable[str]) -> list[str]:

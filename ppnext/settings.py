@@ -14,11 +14,15 @@ __all__ = [
     "check_ncpus",
     "check_proto",
     "check_shipped",
+    "check_timeout",
 ]
 
 AUTODETECT = "autodetect"
 
 _MANY = 4096
+
+_HEARTBEAT_LIMIT = 30.0
+"""Seconds of silence after which a ppserver is given up in any case."""
 
 _NEWEST_PROTO = 5
 """What every Python that ppnext runs on writes."""
@@ -94,3 +98,16 @@ def check_shipped(
     if not all(isinstance(it, str) for it in ship):
         raise TypeError(f"ship must be names of distributions, not {ship!r:.60}")
     return roots, tuple(ship)
+
+
+def check_timeout(socket_timeout: object) -> float:
+    """Return the seconds of silence after which a ppserver is given up.
+
+    Raises:
+        TypeError, ValueError: it is no number above 0.
+    """
+    if isinstance(socket_timeout, bool) or not isinstance(socket_timeout, (int, float)):
+        raise TypeError(f"socket_timeout must be a number of seconds, not {socket_timeout!r}")
+    if not socket_timeout > 0:
+        raise ValueError(f"socket_timeout must be more than 0 seconds, not {socket_timeout}")
+    return min(float(socket_timeout), _HEARTBEAT_LIMIT)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ppnext import NotShippable, Server, explain
+from ppnext import ConfigError, NotShippable, Server, explain
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -101,3 +101,17 @@ def test_a_job_says_how_its_function_was_sent() -> None:
         assert job() == 2.0
         assert job.shipping.form == "source"
         assert [it.name for it in job.shipping.modules] == ["math"]
+
+
+@pytest.mark.parametrize(
+    ("func", "options", "kind", "said"),
+    [
+        ("json.dumps", {}, TypeError, "func must be a function, not 'json.dumps'"),
+        (json.dumps, {"ship_roots": ["no-such-folder"]}, ValueError, "there is no folder"),
+        (json.dumps, {"ship": "networkx"}, TypeError, "did you mean"),
+        (json.dumps, {"ship": ["no-such-thing"]}, ConfigError, "'no-such-thing'"),
+    ],
+)
+def test_mistakes_are_named(func: Any, options: Any, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        explain(func, **options)

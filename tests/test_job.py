@@ -344,7 +344,7 @@ def test_a_future_is_in_the_phase_of_its_job_whenever_it_is_made(job, owner, pha
         for it in (job, twin):
             try:
                 answers.append(repr(ask(it, 0)))
-            except BaseException as error:
+            except BaseException as error:  # both are to raise the same, whatever it is
                 answers.append(repr(error))
         assert answers[0] == answers[1]
 

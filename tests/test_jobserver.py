@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 import ppnext
@@ -118,12 +119,25 @@ def test_the_number_of_workers_is_that_of_usable_processors():
         ({"interfaces": 5}, TypeError, "interfaces must be a tuple of IP addresses, not 5"),
         ({"secret": "epo20pdosl;dksldkmm"}, WeakSecretError, "ppserver --new-key"),
         ({"secret": 5}, TypeError, "secret must be a string"),
+        ({"ship": "networkx"}, TypeError, r"did you mean \('networkx',\)\?"),
+        ({"ship": (5,)}, TypeError, "ship must be names of distributions"),
+        ({"ship": ("no-such-thing",)}, ConfigError, "'no-such-thing', which is neither"),
+        ({"ship_roots": "lab"}, TypeError, r"did you mean \('lab',\)\?"),
+        ({"ship_roots": ("/no/such/folder",)}, ValueError, "there is no folder /no/such/folder"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_a_wrong_argument_is_named_before_anything_is_started(arguments, error, message):
     with pytest.raises(error, match=message):
         Server(**{"ncpus": 0, **arguments})
+
+
+def test_a_server_that_could_not_be_made_leaves_no_worker():
+    before = set(psutil.Process().children())
+    with pytest.raises(ConfigError):
+        Server(1, ship=("no-such-thing",))
+    left = set(psutil.Process().children()) - before
+    assert [child for child in left if child.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_every_malformed_name_shows_the_forms_that_are_understood():

@@ -65,7 +65,7 @@ class FakeJob:
             return
         except ResultNotShippable as error:
             self._failure = error
-        except Exception as error:
+        except Exception as error:  # what a call raises is its outcome
             self._value = results, encode_exception(error, "process 1", 5)
         self._over()
 

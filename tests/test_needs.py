@@ -55,6 +55,7 @@ def test_which_distributions_are_asked_for() -> None:
     [
         ("numpy", TypeError, r"did you mean \('numpy',\)"),
         ((1,), TypeError, "tuple of strings"),
+        (None, TypeError, "tuple of strings, not None"),
         (("numpy=>2",), ValueError, "such as 'numpy>=2', not 'numpy=>2'"),
         (("",), ValueError, "not ''"),
         (("numpy; python_version<'3'",), ValueError, "a name and versions only"),

@@ -150,7 +150,7 @@ def test_imports_that_only_show_when_the_job_runs(
 
 def test_a_module_that_nobody_has_is_missing_on_nodes_as_well(server: Server) -> None:
     def look() -> None:
-        import no_such_module_at_all  # noqa: F401
+        import no_such_module_at_all  # noqa: F401  # looked for, and not there
 
     for _ in range(2):
         with pytest.raises(ModuleNotFoundError, match="no_such_module_at_all"):
@@ -317,7 +317,7 @@ def test_modules_and_depfuncs_may_be_the_users_own(server: Server, project: Proj
         return eval(f"{full}.double(x)")  # type: ignore[no-any-return]  # a number
 
     def by_name(x: int) -> int:
-        return double(x)  # type: ignore[name-defined, no-any-return]  # noqa: F821
+        return double(x)  # type: ignore[name-defined, no-any-return]  # noqa: F821  # from depfuncs
 
     assert server.submit(by_module, (4,), modules=(full,)).result(PATIENCE) == 8
     assert server.submit(by_name, (4,), depfuncs=(tools.double,)).result(PATIENCE) == 8

@@ -320,7 +320,7 @@ def test_a_large_payload_leaves_the_loop_time_for_others(pair: Pair, visit: bool
         seen = []
         while left.connection.wants_to_send:
             seen.append(sum(sock.sizes))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop
         assert len(seen) >= 8
         assert max(b - a for a, b in pairwise(seen)) <= 10 * CHUNK_LIMIT
         left.stream.close()

@@ -64,9 +64,9 @@ def test_after_the_end_nothing_is_said() -> None:
         inquiries.ask(["msgspec"])
         inquiries.close()
         inquiries.found(Found("helpers", b""))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop, in which the task is cancelled
         await asyncio.get_running_loop().shutdown_default_executor()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # and one for an answer that would come late
         assert link.told == [] and said == [Seek("helpers")]
 
     asyncio.run(main())

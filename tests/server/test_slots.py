@@ -1,56 +1,90 @@
-"""Slots in use: they stay for a moment after a job, so that the next one finds its worker."""
+"""Slots in use: they stay for a moment after a job, so that the next one finds its worker.
+
+The moment is over when the test says so.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
+
+import pytest
 
 from ppnext.server.slots import SlotsInUse
 
-PATIENCE = 20.0
+
+class Timer:
+    """A call that is to be made later."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
-def test_slots_stay_in_use_for_a_moment_and_are_given_back_then() -> None:
-    async def main() -> None:
-        jobs, less = 0, asyncio.Event()
-        slots = SlotsInUse(asyncio.get_running_loop(), 4, lambda: jobs, less.set)
-        jobs = 3
-        slots.note()
-        assert slots.demand == 3
-        jobs = 1
-        slots.note()
-        assert slots.demand == 3 and not less.is_set()
-        await asyncio.wait_for(less.wait(), PATIENCE)
-        assert slots.demand == 1
+class Stage:
+    """Slots, and what they are told and tell."""
 
-    asyncio.run(main())
+    def __init__(self) -> None:
+        self.jobs = 0
+        self.less = 0
+        self.timers: list[Timer] = []
+        self.slots = SlotsInUse(self, 4, lambda: self.jobs, self._on_less)  # type: ignore[arg-type]  # a fake loop
 
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        assert 0 < seconds < 1
+        self.timers.append(Timer(call))
+        return self.timers[-1]
 
-def test_the_next_jobs_take_them_over() -> None:
-    async def main() -> None:
-        jobs, less = 2, asyncio.Event()
-        loop = asyncio.get_running_loop()
-        slots = SlotsInUse(loop, 4, lambda: jobs, less.set)
-        slots.note()
-        jobs = 0
-        slots.note()
-        jobs = 2
-        slots.note()
-        # A timer that was set later goes off later: the first one has been cancelled.
-        await asyncio.sleep(0.15)
-        assert slots.demand == 2 and not less.is_set()
+    def have(self, jobs: int) -> None:
+        """The session has so many jobs now."""
+        self.jobs = jobs
+        self.slots.note()
 
-    asyncio.run(main())
+    def pass_moment(self) -> None:
+        """Time goes by."""
+        due, self.timers = self.timers, []
+        for timer in due:
+            if not timer.cancelled:
+                timer.call()
+
+    def _on_less(self) -> None:
+        self.less += 1
 
 
-def test_more_jobs_than_slots_are_a_demand_and_no_use() -> None:
-    async def main() -> None:
-        jobs, less = 100, asyncio.Event()
-        slots = SlotsInUse(asyncio.get_running_loop(), 4, lambda: jobs, less.set)
-        slots.note()
-        assert slots.demand == 100
-        jobs = 0
-        slots.note()
-        assert slots.demand == 4
-        slots.close()
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
 
-    asyncio.run(main())
+
+def test_slots_stay_in_use_for_a_moment_and_are_given_back_then(stage: Stage) -> None:
+    stage.have(3)
+    assert stage.slots.demand == 3
+    stage.have(1)
+    assert (stage.slots.demand, stage.less) == (3, 0)
+    stage.pass_moment()
+    assert (stage.slots.demand, stage.less) == (1, 1)
+
+
+def test_the_next_jobs_take_them_over(stage: Stage) -> None:
+    stage.have(2)
+    stage.have(0)
+    stage.have(2)
+    stage.pass_moment()
+    assert (stage.slots.demand, stage.less) == (2, 0)
+
+
+def test_more_jobs_than_slots_are_a_demand_and_no_use(stage: Stage) -> None:
+    stage.have(100)
+    assert stage.slots.demand == 100
+    stage.have(0)
+    assert stage.slots.demand == 4
+
+
+def test_after_the_end_nobody_is_told(stage: Stage) -> None:
+    stage.have(2)
+    stage.have(0)
+    stage.slots.close()
+    stage.pass_moment()
+    assert stage.less == 0

@@ -121,7 +121,7 @@ def squares(n):
 
 
 async def later(x):
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # so that it does await something
     return [y async for y in alater(x)]
 
 

@@ -73,7 +73,7 @@ from pathlib import Path
 from ppnext.shipping.loading import load_definition
 try:
     load_definition(Path(sys.argv[2]).read_bytes())
-except Exception as error:
+except Exception as error:  # whatever it is, it is the answer
     print(f"{type(error).__name__}: {error}")
 """
 

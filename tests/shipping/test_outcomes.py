@@ -29,7 +29,7 @@ Script = Callable[[str], SimpleNamespace]
 def raised_by(function: Callable[[], object]) -> BaseException:
     try:
         function()
-    except BaseException as error:
+    except BaseException as error:  # whatever it raises is what is sent
         return decode_exception(encode_exception(error, "job 7, on node a", 5))
     raise AssertionError("it was to raise")
 

@@ -260,7 +260,7 @@ def test_the_file_is_emptied_while_a_job_runs(worker: Any) -> None:
         while monotonic() < end and os.fstat(1).st_size >= largest:
             largest = os.fstat(1).st_size
             os.write(1, block)
-            __import__("time").sleep(0.02)
+            __import__("time").sleep(0.02)  # it is to write on, and not to fill the disk
         return largest - os.fstat(1).st_size
 
     outcome = worker.run(flood)
