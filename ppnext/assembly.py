@@ -93,6 +93,7 @@ class Assembly:
             key: proves to them that this client may.
             silence: seconds after which a silent one is given up.
         """
+        self.client.fitting.has_network = True
         self.thread.post(self._start_network, network, key, silence)
 
     def _start_network(self, network: Network, key: Key, silence: float) -> None:

@@ -136,7 +136,10 @@ def _modules(definition: Definition) -> Iterable[Module]:
         elif name in sys.stdlib_module_names:
             yield Module(name, "standard library", "nodes have it", "")
         elif name != "__main__":
-            yield Module(name, "installed", _distribution_of(name), "")
+            detail = _distribution_of(name)
+            if definition.home is not None and definition.home.partition(".")[0] == name:
+                detail += "; nodes need the same"
+            yield Module(name, "installed", detail, "")
 
 
 def _distribution_of(module: str) -> str:

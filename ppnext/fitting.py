@@ -3,6 +3,9 @@
 A node says its version of Python when it joins. Which distributions it has it is asked when a job
 requires them for the first time; until it has answered it does not fit. Workers of this machine
 have what this process has.
+
+A function that nodes import from an installed distribution is to be the same function everywhere:
+its jobs require the version that is here, unless they say themselves what is good enough.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from ppnext.needs import Facts, Need, distributions, fits, minor, parse_requires
+from ppnext.needs import Facts, Need, distributions, fits, minor, parse_requires, with_same
 from ppnext.sched.model import JobId, NodeId, NodeKind
 
 if TYPE_CHECKING:
@@ -31,12 +34,17 @@ class Fitting:
 
     Args:
         engine: whose nodes and jobs they are.
+
+    Attributes:
+        has_network: whether there may be nodes that have not what this process has.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         # What this process has; written by threads that submit, before the jobs that require it.
         self._own: dict[str, str] = {}
+        self._owners: dict[str, tuple[str, str] | None] = {}
+        self.has_network = False
         # Distributions that some job has required, and what each daemon has said of them.
         self._asked: set[str] = set()
         self._told: dict[NodeId, dict[str, str | None]] = {}
@@ -54,6 +62,27 @@ class Fitting:
 
             self._own.update(versions(unknown))
         return parsed
+
+    def as_here(self, requires: tuple[str, ...], module: str) -> tuple[str, ...]:
+        """Return requirements of a job whose function nodes import. From any thread.
+
+        Args:
+            requires: requirements in their normal form.
+            module: the name of the module that the function is in.
+        """
+        top = module.partition(".")[0]
+        if not self.has_network:
+            return requires
+        if top not in self._owners:
+            from ppnext.shipping.installed import owner_of  # only for who uses it
+
+            self._owners[top] = owner_of(top)
+        owner = self._owners[top]
+        if owner is None:
+            return requires
+        name, version = owner
+        self._own.setdefault(name, version)
+        return with_same(requires, name, version)
 
     # On the loop.
 

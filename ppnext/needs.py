@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
-__all__ = ["Facts", "Need", "distributions", "fits", "minor", "parse_requires"]
+__all__ = ["Facts", "Need", "distributions", "fits", "minor", "parse_requires", "with_same"]
 
 
 class Need(NamedTuple):
@@ -72,6 +72,23 @@ def distributions(requires: Iterable[str]) -> list[str]:
     return sorted({name for name in names if name.lower() != "python"})
 
 
+def with_same(requires: tuple[str, ...], name: str, version: str) -> tuple[str, ...]:
+    """Add that nodes must have this very version of a distribution, if its name is not there yet.
+
+    Args:
+        requires: requirements in their normal form.
+        version: any text; what is none in a requirement asks for nothing.
+    """
+    from packaging.utils import canonicalize_name  # only for who uses it
+
+    if canonicalize_name(name) in map(canonicalize_name, distributions(requires)):
+        return requires
+    try:
+        return parse_requires((*requires, f"{name}==={version}"))
+    except ValueError:
+        return requires
+
+
 @lru_cache(maxsize=256)
 def _parsed(requirement: str) -> Requirement:
     from packaging.requirements import InvalidRequirement, Requirement  # only for who uses it
@@ -114,7 +131,7 @@ def _lack(requirement: Requirement, facts: Facts) -> str | None:
     if not version:
         return f"has no {name}"
     if not _meets(wanted, version):
-        return f"has {name} {version}, not {wanted}"
+        return f"has {name} {version}, not {str(wanted).removeprefix('===')}"
     return None
 
 

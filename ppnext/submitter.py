@@ -104,6 +104,8 @@ class Submitter:
     ) -> Job:
         """Return a job with what this thread has just pickled for it."""
         definition = self._outfitter.complete(definition)
+        if definition.home is not None:
+            requires = self._client.fitting.as_here(requires, definition.home)
         _check_size("function", definition.payload)
         _check_size("arguments", arguments)
         uses = take_used()

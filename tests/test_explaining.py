@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,24 @@ def test_a_function_of_the_standard_library_goes_by_reference() -> None:
         found = explain(func)
         assert (found.form, found.python) == ("reference", None)
         assert [(it.name, it.origin) for it in found.modules] == [(module, "standard library")]
+
+
+def test_a_function_of_an_installed_package_goes_by_reference_to_the_same_version() -> None:
+    import packaging.utils
+    import packaging.version
+
+    version = metadata.version("packaging")
+    for func in (packaging.version.parse, packaging.utils.canonicalize_name):
+        found = explain(func)
+        assert found.form == "reference"
+        [module] = found.modules
+        assert (module.name, module.origin) == ("packaging", "installed")
+        assert module.detail == f"packaging {version} here; nodes need the same"
+        # What comes along is the same everywhere.
+        assert explain(func, ship=["packaging"]).modules[0].origin == "shipped"
+    # What a function of one's own uses is not the user's choice of a function.
+    [used] = explain(lambda x: packaging.version.parse(x)).modules
+    assert used.detail == f"packaging {version} here"
 
 
 def test_a_lambda_goes_by_source_and_says_where_it_stands() -> None:

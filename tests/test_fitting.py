@@ -6,6 +6,7 @@ The engine and the scheduler are real; links take notes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -152,6 +153,22 @@ def test_workers_of_this_machine_have_what_this_process_has(stage: Stage) -> Non
     assert worker.sent == [1] and worker.asked == []
     stage.submit(Job(2, Definition(), stage.fitting.check(("no-such-thing",))))
     assert stage.engine.why_not(2) == [(worker.name, "has no no-such-thing")]
+
+
+def test_an_installed_function_is_the_same_everywhere(stage: Stage) -> None:
+    here, module = metadata.version("msgspec"), "msgspec.json"
+    assert stage.fitting.as_here((), module) == ()  # there are no others
+    stage.fitting.has_network = True
+    requires = stage.fitting.as_here((), module)
+    assert requires == (f"msgspec==={here}",)
+    assert stage.fitting.as_here(("msgspec>=0",), module) == ("msgspec>=0",)
+    assert stage.fitting.as_here((), "tests.test_fitting") == ()  # nobody has installed it
+    worker = stage.join("3.11.1", NodeKind.WORKER)
+    same, other = stage.join("3.11.1"), stage.join("3.11.1")
+    stage.submit(*(Job(number, Definition(), requires) for number in range(40)))
+    stage.tell(other, msgspec="0.0.1")
+    stage.tell(same, msgspec=here)
+    assert worker.sent and same.sent and not other.sent
 
 
 def test_a_refused_function_is_not_tried_again_on_such_a_python(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ppnext.needs import Facts, Need, distributions, fits, minor, parse_requires
+from ppnext.needs import Facts, Need, distributions, fits, minor, parse_requires, with_same
 
 NODE = Facts("3.12.4", {"numpy": "2.1.0", "scipy": "", "pandas": None, "torch": "2.0.1+cu118"})
 
@@ -65,6 +65,29 @@ def test_which_distributions_are_asked_for() -> None:
 def test_what_is_no_requirement(requires: object, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         parse_requires(requires)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("requires", "name", "version", "expected"),
+    [
+        ((), "numpy", "2.4.6", ("numpy===2.4.6",)),
+        (("scipy",), "numpy", "1.0+cu118", ("numpy===1.0+cu118", "scipy")),
+        (("numpy>=2",), "NumPy", "2.4.6", ("numpy>=2",)),
+        (("python-dateutil",), "python_dateutil", "2", ("python-dateutil",)),
+        (("scipy",), "odd name", "1", ("scipy",)),
+        ((), "odd", "today ; or not", ()),
+    ],
+)
+def test_the_same_version_is_required_unless_something_else_is(
+    requires: tuple[str, ...], name: str, version: str, expected: tuple[str, ...]
+) -> None:
+    assert with_same(requires, name, version) == expected
+
+
+def test_the_same_version_is_the_same_text() -> None:
+    need = Need(requires=with_same((), "odd", "blue-7"))
+    assert fits(need, Facts("3.12.4", {"odd": "blue-7"})) is None
+    assert fits(need, Facts("3.12.4", {"odd": "blue-8"})) == "has odd blue-8, not blue-7"
 
 
 def test_minor_versions() -> None:

@@ -52,6 +52,7 @@ class Definition:
             supported one can.
         reasons: why it is bound to that version, one phrase for each part that binds it.
         parts: the functions and classes in it, with the form that each goes in and why.
+        home: the module that nodes import the function itself from, if it does not come along.
         modules: full names of the modules that nodes need for it: those that it refers to, and
             those that its code imports when it runs.
         imports: of these, the top-level names of what is only imported when it runs.
@@ -62,6 +63,7 @@ class Definition:
     __slots__ = (
         "__weakref__",
         "digest",
+        "home",
         "imports",
         "modules",
         "parts",
@@ -90,6 +92,7 @@ class Definition:
         self.python: str | None = bound[0] if bound else None
         self.reasons: tuple[str, ...] = bound[1] if bound else ()
         self.parts: tuple[Part, ...] = ledger.parts
+        self.home: str | None = ledger.home
         self.modules = frozenset(ledger.modules | ledger.imports)
         self.imports = frozenset(ledger.imports - {it.partition(".")[0] for it in ledger.modules})
         self.without: frozenset[str] = frozenset()
@@ -104,6 +107,8 @@ class Definition:
         seeing = Definition(hashlib.sha256(payload).digest(), payload, self.uses)
         for name in ("python", "reasons", "parts", "modules", "imports", "without"):
             setattr(seeing, name, getattr(self, name))
+        if self.home and all(it.name != self.home.partition(".")[0] for it in table.bundles):
+            seeing.home = self.home
         seeing.table = table
         return seeing
 
@@ -220,6 +225,7 @@ class FunctionShipper:
         extra = self._namespace_to_ship(namespace)
         extra.update({_name_of(dependency): dependency for dependency in depfuncs})
         content = (self._wrap(func) if self._wrap else func, extra, modules)
+        ledger.add_called(func)
         try:
             payload = byvalue.dumps(content, self._protocol, ledger)
         # An object raises what it likes while it is pickled; it is named and chained.

@@ -13,6 +13,7 @@ import types
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ppnext.shipping.guards import Guards, imported_names, referenced_names
+from ppnext.shipping.rebuild import is_importable
 from ppnext.version import PYTHON
 
 if TYPE_CHECKING:
@@ -53,10 +54,13 @@ class Ledger:
         guards: tell whether it has changed since.
         modules: full names of the modules that are imported where the pickle is loaded.
         imports: top-level names of modules that its code imports when it runs.
+        home: the module that the function itself is imported from at the other end, if it is and
+            not every node has it.
     """
 
     def __init__(self) -> None:
         self.guards = Guards()
+        self.home: str | None = None
         self.modules: set[str] = set()
         self.imports: set[str] = set()
         self._parts: dict[tuple[str, str, str, str], Part] = {}
@@ -84,6 +88,16 @@ class Ledger:
             return
         self.modules.add(module)
         self._add(obj, REFERENCE, f"it can be imported from {module}", "")
+
+    def add_called(self, obj: object) -> None:
+        """Note what is to be called, before it is written."""
+        module = getattr(obj, "__module__", None)
+        if not isinstance(module, str) or module == "builtins" or not is_importable(obj):
+            return
+        if not isinstance(obj, (types.FunctionType, types.BuiltinFunctionType, type)):
+            self.add_module(module)  # such as numpy's, which pickle themselves by name
+        if module.partition(".")[0] not in sys.stdlib_module_names and not _is_ours(module):
+            self.home = module
 
     def add_module(self, name: str) -> None:
         """Note a module that is imported at the other end."""

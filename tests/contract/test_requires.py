@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import socket
 import sys
@@ -27,7 +28,9 @@ def made_up(folder: Path, name: str, version: str, module: str = "") -> Path:
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     if module:
-        (folder / f"{module}.py").write_text(f"VERSION = {version!r}\n")
+        text = f"VERSION = {version!r}\n\ndef version(*_):\n    return VERSION\n"
+        (folder / f"{module}.py").write_text(text)
+        (info / "RECORD").write_text(f"{module}.py,,\n")
     return folder
 
 
@@ -194,6 +197,33 @@ def test_when_the_only_node_that_fits_goes_its_jobs_wait_for_the_next(
         gate.release(4)
         assert [job.result(PATIENCE) for job in jobs] == [0, 1, 2]
         assert {job.node for job in jobs} == {fits.address}
+
+
+@pytest.mark.cluster
+def test_a_function_of_an_installed_package_runs_where_its_version_is_that_of_here(
+    named_servers: NamedServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = named_servers.start(path=made_up(tmp_path / "same", "test-kit", "2.1", KIT))
+    other = named_servers.start(path=made_up(tmp_path / "other", "test-kit", "2.2", KIT))
+    bare = named_servers.start()
+    monkeypatch.syspath_prepend(str(made_up(tmp_path / "here", "test-kit", "2.1", KIT)))
+    kit = importlib.import_module(KIT)
+    monkeypatch.setitem(sys.modules, KIT, kit)
+    addresses = (same.address, other.address, bare.address)
+    with Server(1, addresses, key_file=named_servers.key_file) as server:
+        assert server.wait_for_nodes(4, PATIENCE)
+        jobs = [server.submit(kit.version) for _ in range(12)]
+        assert {job.result(PATIENCE) for job in jobs} == {"2.1"}
+        assert {job.node for job in jobs} <= {"local", same.address}
+        assert set(server.map(kit.version, range(40))) == {"2.1"}
+    with Server(0, addresses[1:], key_file=named_servers.key_file) as server:
+        assert server.wait_for_nodes(2, PATIENCE)
+        job = server.submit(kit.version)
+        lacks = [f"{other.address} has test-kit 2.2, not 2.1", f"{bare.address} has no test-kit"]
+        wait_for(job, lambda text: all(lack in text for lack in lacks))
+        # Who says what is good enough gets that.
+        assert server.submit(kit.version, requires=("test-kit>=2",)).result(PATIENCE) == "2.2"
+        assert not job.done()
 
 
 @pytest.mark.cluster

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from ppnext.errors import ConfigError
-from ppnext.shipping.installed import places_of
+from ppnext.shipping.installed import owner_of, places_of
 
 FILES = {
     "t_inst.py": "",
@@ -51,3 +52,21 @@ def test_a_module_that_no_distribution_has_installed(site: Path) -> None:
 def test_what_is_no_such_thing(site: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="ship= names"):
         places_of(name)
+
+
+def test_which_distribution_a_module_is_from(site: Path) -> None:
+    assert owner_of("t_inst") == owner_of("t_inst_pkg") == ("t-dist", "1.0")
+    assert owner_of("msgspec") == ("msgspec", metadata.version("msgspec"))
+    (site / "t_free.py").write_text("")
+    assert owner_of("t_free") is owner_of("json") is owner_of("") is None
+
+
+def test_a_distribution_of_the_same_name_need_not_be_the_one(site: Path) -> None:
+    info = site / "t_inst-7.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: t-inst\nVersion: 7\n")
+    (info / "RECORD").write_text("t_else.py,,\n")
+    assert owner_of("t_inst") == ("t-dist", "1.0")
+    assert owner_of("t_else") == ("t-inst", "7")
+    (info / "RECORD").write_text("t_inst_pkg/more.py,,\n")
+    assert owner_of("t_inst_pkg") is None  # two have a part in it
