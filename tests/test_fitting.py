@@ -13,6 +13,7 @@ import pytest
 
 from ppnext.engine import Engine
 from ppnext.fitting import Fitting, why_not
+from ppnext.needs import Need
 from ppnext.sched.model import JobId, JobState, NodeKind
 from ppnext.wire.messages import Hello, Unfit
 
@@ -69,6 +70,7 @@ class Stage:
     def __init__(self) -> None:
         self.engine = Engine(self, None, why_not)  # type: ignore[arg-type]  # a fake audience
         self.fitting = Fitting(self.engine)
+        self.fitting.has_network = True
 
     def __getattr__(self, name: str) -> Any:
         if name in ("jobs_started", "jobs_finished", "node_resized"):
@@ -121,6 +123,13 @@ def test_by_value_only_to_the_same_minor_version(stage: Stage) -> None:
     assert (other.sent, same.sent) == ([], [1])
 
 
+def test_without_ppservers_all_have_the_same_python(stage: Stage) -> None:
+    job = Job(1, Definition(python="3.11"))
+    assert stage.fitting.need_of(job) == Need("3.11")  # type: ignore[arg-type]  # a fake
+    stage.fitting.has_network = False
+    assert stage.fitting.need_of(job) is None  # type: ignore[arg-type]  # a fake
+
+
 def test_nodes_are_asked_once_and_jobs_wait_for_the_answer(stage: Stage) -> None:
     node = stage.join("3.12.1")
     requires = stage.fitting.check(("no-such-thing>=2", "python>=3.11"))
@@ -157,12 +166,13 @@ def test_workers_of_this_machine_have_what_this_process_has(stage: Stage) -> Non
 
 def test_an_installed_function_is_the_same_everywhere(stage: Stage) -> None:
     here, module = metadata.version("msgspec"), "msgspec.json"
+    stage.fitting.has_network = False
     assert stage.fitting.as_here((), module) == ()  # there are no others
     stage.fitting.has_network = True
     requires = stage.fitting.as_here((), module)
     assert requires == (f"msgspec==={here}",)
     assert stage.fitting.as_here(("msgspec>=0",), module) == ("msgspec>=0",)
-    assert stage.fitting.as_here((), "tests.test_fitting") == ()  # nobody has installed it
+    assert stage.fitting.as_here((), "no_such_module") == ()  # nobody has installed it
     worker = stage.join("3.11.1", NodeKind.WORKER)
     same, other = stage.join("3.11.1"), stage.join("3.11.1")
     stage.submit(*(Job(number, Definition(), requires) for number in range(40)))
