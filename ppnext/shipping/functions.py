@@ -31,6 +31,7 @@ from ppnext.shipping.ledger import Ledger, Part
 from ppnext.version import PYTHON
 
 if TYPE_CHECKING:
+    from ppnext.shipping.outfit import Outfit
     from ppnext.shipping.project import Table
 
 __all__ = ["Definition", "FunctionShipper", "unwrap_call"]
@@ -58,6 +59,7 @@ class Definition:
         imports: of these, the top-level names of what is only imported when it runs.
         without: minor versions of Python that have turned out not to understand it.
         table: the user's modules that it sees, if it sees any.
+        outfit: what its outfitter has found for it, if it has looked.
     """
 
     __slots__ = (
@@ -66,6 +68,7 @@ class Definition:
         "home",
         "imports",
         "modules",
+        "outfit",
         "parts",
         "payload",
         "python",
@@ -97,6 +100,7 @@ class Definition:
         self.imports = frozenset(ledger.imports - {it.partition(".")[0] for it in ledger.modules})
         self.without: frozenset[str] = frozenset()
         self.table: Table | None = None
+        self.outfit: Outfit | None = None
 
     def seeing(self, table: Table) -> Definition:
         """Return the definition of the same function that sees these modules of the user's."""

@@ -10,19 +10,38 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from threading import Lock
+from time import perf_counter
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from ppnext.shipping.functions import Definition
 
 if TYPE_CHECKING:
-    from ppnext.shipping.project import Project, Table
+    from ppnext.shipping.project import Look, Project
 
-__all__ = ["Outfitter"]
+__all__ = ["Outfit", "Outfitter"]
+
+
+class Outfit:
+    """What was found for a definition the last time.
+
+    Args:
+        sought: what jobs had looked for at the time.
+        look: the table that was found; None if it needs none of the user's modules, and never will.
+        complete: the definition that sees them; None if it sees none.
+    """
+
+    __slots__ = ("complete", "look", "sought")
+
+    def __init__(
+        self, sought: frozenset[str], look: Look | None, complete: Definition | None
+    ) -> None:
+        self.sought = sought
+        self.look = look
+        self.complete = complete
 
 
 class Outfitter:
-    """Adds what definitions need of the user's modules.
+    """Adds what definitions need of the user's modules. A definition has one outfitter.
 
     Args:
         roots: as ``Project`` takes them.
@@ -38,11 +57,6 @@ class Outfitter:
         self._making = Lock()
         if self._ship:
             self.project  # noqa: B018  # names that are wrong are to be said now
-        self._completed: WeakKeyDictionary[Definition, tuple[Table, Definition]] = (
-            WeakKeyDictionary()
-        )
-        # Those that need none of the user's modules, and never will.
-        self._plain: WeakKeyDictionary[Definition, None] = WeakKeyDictionary()
         # What jobs have looked for while they ran: their arguments may refer to it.
         self._sought: frozenset[str] = frozenset()
 
@@ -65,20 +79,23 @@ class Outfitter:
 
     def complete(self, definition: Definition) -> Definition:
         """Return a definition that names the modules that it needs, as they are now."""
-        names = definition.modules | self._sought if self._sought else definition.modules
-        if not names or (definition in self._plain and not self._sought):
+        known, sought = definition.outfit, self._sought
+        if known is None or known.sought is not sought:
+            known = None
+        elif known.look is None or perf_counter() < known.look.look_at:
+            return known.complete or definition
+        names = definition.modules | sought
+        if not names or (self._made is None and all(map(_is_standard, names))):
             return definition
-        if self._made is None and all(map(_is_standard, names)):
-            return definition
-        table = self.project.table(names)
-        if not table.entries:
+        look = self.project.look(names)
+        if not look.table.entries:
             if all(map(_is_settled, names)):
-                self._plain[definition] = None
+                definition.outfit = Outfit(sought, None, None)
             return definition
-        known = self._completed.get(definition)
-        if known is None or known[0] is not table:
-            known = self._completed[definition] = table, definition.seeing(table)
-        return known[1]
+        if known is None or known.look is None or known.look.table is not look.table:
+            known = Outfit(sought, look, definition.seeing(look.table))
+            definition.outfit = known
+        return known.complete or definition
 
 
 def _is_standard(module: str) -> bool:

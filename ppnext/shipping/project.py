@@ -29,7 +29,7 @@ from ppnext.shipping.places import Place, find_place
 from ppnext.shipping.roots import Roots
 from ppnext.shipping.trees import Tree
 
-__all__ = ["Project", "Table"]
+__all__ = ["Look", "Project", "Table"]
 
 _REST = 20
 """How many times as long as a look took the next one waits."""
@@ -79,8 +79,10 @@ class _Owned:
         self.imports = frozenset[str]().union(*map(imported_names, sources)) - {name}
 
 
-class _Remembered:
-    """A table, and when to look whether it still holds (seconds of the clock)."""
+class Look:
+    """A table that was found, and when to look whether it still holds (seconds of the clock)."""
+
+    __slots__ = ("look_at", "table")
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -113,7 +115,7 @@ class Project:
         self._owned: dict[str, _Owned] = {}
         # Modules that are loaded and not the user's, by name; as long as they are the same.
         self._foreign: dict[str, ModuleType] = {}
-        self._tables: OrderedDict[frozenset[str], _Remembered] = OrderedDict()
+        self._tables: OrderedDict[frozenset[str], Look] = OrderedDict()
         self._alive: WeakValueDictionary[bytes, Bundle] = WeakValueDictionary()
         self._kept: OrderedDict[bytes, Bundle] = OrderedDict()
         self._kept_bytes = 0
@@ -132,23 +134,27 @@ class Project:
         Returns:
             the same object as before if nothing has changed.
         """
+        return self.look(modules).table
+
+    def look(self, modules: Iterable[str]) -> Look:
+        """Return the same, with the moment up to which nobody need ask again."""
         names = frozenset(module.partition(".")[0] for module in modules)
         with self._lock:
             known = self._tables.get(names)
             began = self._clock()
             if known is not None and began < known.look_at:
-                return known.table
+                return known
             table = Table(self._closure(names))
             if known is not None and known.table.entries == table.entries:
                 ended = self._clock()
                 known.look_at = ended + _REST * (ended - began)
-                return known.table
+                return known
             # How long a look takes is seen the next time: this was more than that.
-            self._tables[names] = _Remembered(table)
+            known = self._tables[names] = Look(table)
             self._tables.move_to_end(names)
             while len(self._tables) > _TABLES:
                 self._tables.popitem(last=False)
-            return table
+            return known
 
     def find(self, name: str) -> Bundle | Refusal | None:
         """Return the bundle of a module that a node asks for.
