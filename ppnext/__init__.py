@@ -16,6 +16,12 @@ The map of the house::
     fitting      what is known of each node, and what jobs need
     provisions   the user's modules, for nodes that ask for them
     client       the jobs that are out, and what becomes of them
+    outbox       jobs that the scheduler has not been told of, by priority
+    deadlines    jobs that must have been started within a time
+    retrying     jobs that are run again after an exception
+    standing     where a job is, or why it waits
+    roster       the nodes: their size, and what each has done
+    terms        PURE: on which terms a job is run
     groups       how many jobs of each group have not ended
     broadcasting objects that nodes hold, and their names
     callbacks    the thread in which users' callbacks run
@@ -26,6 +32,7 @@ The map of the house::
     settings     what can be wrong with what a Server is told
     stats        what each node has done
     engine       the loop's owner of a scheduler: events in, actions carried out
+    definitions  the functions and objects that an engine's jobs use
     audience     who is told how an engine's jobs end
     nodes/       worker processes here, daemons elsewhere
     worker/      what runs inside a worker process
@@ -56,10 +63,14 @@ if TYPE_CHECKING:
         JobCancelled,
         JobError,
         JobExited,
+        JobMemoryExceeded,
+        JobStopped,
+        JobTimeout,
         KeyFileError,
         ListenError,
         NetworkError,
         NodeLost,
+        NoNodes,
         NotShippable,
         PoisonedJob,
         PpnextError,
@@ -91,9 +102,13 @@ __all__ = [
     "JobCancelled",
     "JobError",
     "JobExited",
+    "JobMemoryExceeded",
+    "JobStopped",
+    "JobTimeout",
     "KeyFileError",
     "ListenError",
     "NetworkError",
+    "NoNodes",
     "NodeLost",
     "NodeStats",
     "NotShippable",

@@ -11,31 +11,37 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from threading import Condition, Semaphore
+from threading import Semaphore
 from typing import cast
 
 from ppnext.audience import Finished
 from ppnext.broadcasting import Broadcasts, Buffer
 from ppnext.callbacks import CallbackThread
+from ppnext.deadlines import Deadlines
 from ppnext.endings import destroyed, destroyed_already, given_up
 from ppnext.engine import Engine
-from ppnext.fitting import Fitting, why_not
+from ppnext.errors import JobError
+from ppnext.fitting import Fitting, priority_of, why_not
 from ppnext.groups import Groups
 from ppnext.job import Job, mark_finished, mark_sent
 from ppnext.needs import Facts, Need
 from ppnext.nodes.link import Link
+from ppnext.outbox import Outbox
 from ppnext.provisions import Provisions
+from ppnext.retrying import Attempt, Retrying
+from ppnext.roster import Roster
 from ppnext.runtime.attendance import Attendance
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.sharing import Shared, Sharing
 from ppnext.runtime.watch import is_possible as can_watch
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import JobId, JobState, Mishap, Status
+from ppnext.sched.model import JobId, JobState, Mishap
 from ppnext.sched.policy import Policy
+from ppnext.shipping.outcomes import decode_exception
 from ppnext.shipping.outfit import Outfitter
-from ppnext.stats import NodeStats
+from ppnext.standing import Standing
 from ppnext.wire.messages import Unfit
-from ppnext.wire.payloads import Payload
+from ppnext.wire.payloads import Payload, view_of
 
 __all__ = ["Client"]
 
@@ -63,7 +69,7 @@ class Client:
         backlog: int | None = None,
     ) -> None:
         self._callbacks = CallbackThread()
-        self.engine = Engine(self, policy, why_not)
+        self.engine = Engine(self, policy, why_not, priority_of)
         self.fitting = Fitting(self.engine)
         self._provisions = Provisions(outfitter, self.engine, thread.post)
         # Why servers that were tried are not connected, by address.
@@ -77,13 +83,12 @@ class Client:
         self._is_posted = False
         self._is_taking = False
         # On the loop: jobs that the scheduler is not told of yet.
-        self._backlog: deque[Job] = deque()
+        self._backlog = Outbox()
+        self._retrying = Retrying(thread.turn, self._run_again)
+        self._standing = Standing(self.engine, self._backlog, self._retrying)
+        self._deadlines = Deadlines(thread.turn, self.engine, self._describe, self._fail)
         self._groups = Groups(self._make_room)
-        # What each node has done, by name; guarded by the condition, which is notified when nodes
-        # come and go.
-        self._stats: dict[str, NodeStats] = {"local": NodeStats()}
-        self._slots = 0
-        self._changed = Condition()
+        self.roster = Roster()
         self._destroyed = False
         self._ended = False
 
@@ -115,15 +120,15 @@ class Client:
             self._fail_inbox()
         elif not self._is_posted:
             with self._thread.shield:
-                is_idle = eager or self.engine.unfinished < self._slots
+                is_idle = eager or self.engine.unfinished < self.roster.slots
                 if is_idle and self._thread.visit(self._take_inbox):
                     return
                 self._is_posted = True
                 self._thread.post(self._take_inbox)
 
-    def cancelled(self, job: Job) -> None:
-        """A job was cancelled by its user."""
-        self._thread.post(self._cancel, job)
+    def cancelled(self, job: Job, grace: float) -> None:
+        """A job was cancelled by its user, who gives it so many seconds to clean up."""
+        self._thread.post(self._cancel, job, grace)
 
     def attend(self, job: Job) -> Attendance | None:
         """Return what a thread that waits for the job should sleep on; None for a lock.
@@ -131,7 +136,7 @@ class Client:
         With few jobs out it serves the stream on which the job will end. With many, the loop is
         awake all the time, and to share its work costs more than it saves.
         """
-        if not can_watch or self.engine.unfinished > self._slots:
+        if not can_watch or self.engine.unfinished > self.roster.slots:
             return None
         return Attendance(self._thread, lambda: self.engine.stream_of(job.tid))
 
@@ -150,20 +155,7 @@ class Client:
 
     def wait_for_nodes(self, number: int, timeout: float | None) -> bool:
         """Wait until this many nodes are connected, this machine being one if it has workers."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._destroyed or len(self.active_nodes()) >= number, timeout
-            )
-            return not self._destroyed and len(self.active_nodes()) >= number
-
-    def active_nodes(self) -> dict[str, int]:
-        """Return how many jobs each connected node runs at a time, by name."""
-        # Taken from a copy: the loop may change it while this thread reads.
-        return {name: node.ncpus for name, node in list(self._stats.items()) if node.ncpus}
-
-    def stats(self) -> dict[str, NodeStats]:
-        """Return what each node has done, by name."""
-        return dict(self._stats)
+        return self.roster.wait_for(number, timeout, lambda: self._destroyed)
 
     def describe(self, job: Job) -> str:
         """Say in one line where a job is."""
@@ -189,7 +181,8 @@ class Client:
         """How many jobs have not ended."""
         if self._ended:
             return 0
-        return self.engine.unfinished + len(self._backlog) + len(self._inbox)
+        out = self.engine.unfinished + len(self._retrying)
+        return out + len(self._backlog) + len(self._inbox)
 
     def _fail_inbox(self) -> None:
         """End the jobs that came too late to be taken to the engine."""
@@ -214,6 +207,9 @@ class Client:
             self._groups.enter(jobs)
             self._backlog.extend(jobs)
             self._feed()
+            for job in jobs:
+                if job.terms.deadline is not None:
+                    self._deadlines.enter(job)
         self._is_taking = False
 
     def _feed(self) -> None:
@@ -222,21 +218,36 @@ class Client:
         It needs some to choose from; what it knows of a job costs more than the job. Those that
         wait there may wait for nodes of another kind than those that are free.
         """
-        backlog, engine = self._backlog, self.engine
-        while backlog and (engine.waiting < _FEW_WAIT or engine.open_slots):
-            jobs = [backlog.popleft() for _ in range(min(len(backlog), _FEW_WAIT))]
-            need_of = self.fitting.need_of
+        engine, need_of = self.engine, self.fitting.need_of
+
+        def has_room(priority: int) -> bool:
+            return engine.waiting_from(priority) < _FEW_WAIT or engine.open_slots > 0
+
+        while jobs := self._backlog.take(_FEW_WAIT, has_room):
             engine.submit(
                 [
-                    JobState(JobId(it.tid), it, it.once, need_of(it))
+                    JobState(JobId(it.tid), it, need=need_of(it), retries=it.terms.retries)
                     for it in jobs
-                    if not it.cancelled()
+                    if not it.done()
                 ]
             )
-            self._groups.leave([it for it in jobs if it.cancelled()])
+            self._groups.leave([it for it in jobs if it.done()])
 
-    def _cancel(self, job: Job) -> None:
-        self.engine.cancel(job.tid)
+    def _run_again(self, job: Job, attempt: int) -> None:
+        """A job is to be run again that has ended with an exception."""
+        need, retries = self.fitting.need_of(job), job.terms.retries
+        state = JobState(JobId(job.tid), job, need=need, retries=retries)
+        state.attempt = attempt  # what still comes of the last one is of the past
+        self.engine.submit([state])
+
+    def _fail(self, job: Job, error: JobError) -> None:
+        """A job has ended without a result."""
+        job.mark_failed(error)
+        self._groups.leave([job])
+
+    def _cancel(self, job: Job, grace: float) -> None:
+        self.engine.cancel(job.tid, grace)
+        self._retrying.forget(job)
         self._groups.leave([job])
 
     def _end_all(self) -> None:
@@ -244,12 +255,11 @@ class Client:
         self._ended = True
         for state in self.engine.states():
             cast(Job, state.call).mark_failed(destroyed())
-        for job in self._backlog:
+        for job in (*self._backlog, *self._retrying.close()):
             job.mark_failed(destroyed())
         self._backlog.clear()
         self._groups.clear()
-        with self._changed:
-            self._changed.notify_all()
+        self.roster.wake()
 
     def _make_room(self, number: int) -> None:
         """So many jobs have ended."""
@@ -272,55 +282,37 @@ class Client:
         self._thread.turn.soon(partial(self.engine.drop, name))
 
     def _describe(self, job: Job) -> str:
-        state = self.engine.state_of(job.tid)
-        if state is None and not job.is_counted:
-            return "about to be sent" if not job.done() else "finished"
-        if state is None:
-            ahead = self.engine.waiting + self._backlog.index(job)
-            return f"waiting: {ahead} jobs before it"
-        again = f"; {len(state.mishaps)} attempts were lost" if state.mishaps else ""
-        if state.status is not Status.WAITING:
-            return f"on {job.node}, attempt {state.attempt}{again}"
-        nodes = self.active_nodes()
-        if not nodes:
-            why = "".join(f"; {address}: {what}" for address, what in self.troubles.items())
-            return f"waiting: no node is connected{why}{again}"
-        unfit = self.engine.why_not(job.tid)
-        if {name for name, _ in unfit} >= nodes.keys():
-            lacks = dict.fromkeys(f"{name} {why}" for name, why in unfit)
-            bound = "".join(f"; {reason}" for reason in job.definition.reasons)
-            return f"waiting: no node can run it: {'; '.join(lacks)}{bound}{again}"
-        ahead = self.engine.waiting_before(job.tid)
-        slots = sum(nodes.values())
-        return f"waiting: {ahead} jobs before it, all {slots} slots are taken{again}"
-
-    def _node(self, name: str) -> NodeStats:
-        stats = self._stats.get(name)
-        if stats is None:
-            stats = self._stats[name] = NodeStats()
-        return stats
-
-    def _recount(self, link: Link) -> None:
-        """A node came, went or changed: bring its size up to date and wake who waits for it."""
-        links = self.engine.links.values()
-        slots = sum(other.slots for other in links if other.name == link.name)
-        self._slots = sum(other.slots for other in links)
-        with self._changed:
-            self._node(link.name).ncpus = slots
-            self._changed.notify_all()
+        return self._standing.describe(job, self.roster.active(), self.troubles)
 
     # The engine's audience; on the loop.
 
     def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
-        self._node(link.name).attempts += len(jobs)
+        self.roster.node(link.name).attempts += len(jobs)
         mark_sent([cast(Job, state.call) for state in jobs], link.name)
 
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
         if self._ended:
             return
-        stats = self._node(link.name)
+        stats = self.roster.node(link.name)
         stats.njobs += len(jobs)
         stats.time += sum([it.outcome.seconds for it in jobs])
+        if any(it.outcome.raised for it in jobs):
+            jobs = [it for it in jobs if not self._is_considered(it)]
+        self._accept(jobs)
+
+    def _is_considered(self, it: Finished) -> bool:
+        """Whether it is looked at if a job is to be run again that has ended by itself."""
+        job = cast(Job, it.job.call)
+        if not (it.outcome.raised and job.terms.retry_on):
+            return False
+        content = bytes(view_of(it.payload)[: it.outcome.size - it.outcome.output])
+        error = partial(decode_exception, content)
+        accept = partial(self._accept, [it])
+        self._retrying.consider(Attempt(job, it.job.attempt, error, accept))
+        return True
+
+    def _accept(self, jobs: Sequence[Finished]) -> None:
+        """Jobs have ended in this way."""
         ended = [(cast(Job, it.job.call), it.outcome, it.payload) for it in jobs]
         called = [job for job, outcome, _ in ended if job.callback and not outcome.raised]
         for job in called:
@@ -341,17 +333,21 @@ class Client:
         self._callbacks.post(job.call_back, afterwards=lambda: self._called(job.group))
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        if not self._ended:
-            ended = cast(Job, job.call)
-            ended.mark_failed(given_up(job.id, cause, mishaps))
-            self._groups.leave([ended])
-            self._feed()
+        if self._ended:
+            return
+        ended, error = cast(Job, job.call), given_up(job.id, cause, mishaps)
+        accept = partial(self._fail, ended, error)
+        if ended.terms.retry_on and cause is Cause.LIMIT:
+            self._retrying.consider(Attempt(ended, job.attempt, lambda: error, accept))
+        else:
+            accept()
+        self._feed()
 
     def job_lost(self, link: Link) -> None:
-        self._node(link.name).lost += 1
+        self.roster.node(link.name).lost += 1
 
     def job_withdrawn(self, job: int, withdrawn: bool) -> None:
-        raise AssertionError("a client withdraws no jobs")
+        self._deadlines.withdrawn(job, withdrawn)
 
     def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> Need:
         need = self.fitting.refused(cast(Job, job.call), link, unfit.arguments)
@@ -373,15 +369,15 @@ class Client:
 
     def node_joined(self, link: Link) -> None:
         self.fitting.joined(link)
-        self._recount(link)
+        self.roster.recount(link.name, self.engine.links.values())
         self._feed()
 
     def node_resized(self, link: Link) -> None:
-        self._recount(link)
+        self.roster.recount(link.name, self.engine.links.values())
 
     def node_gone(self, link: Link, cause: str | None) -> None:
         self.fitting.gone(link)
-        self._recount(link)
+        self.roster.recount(link.name, self.engine.links.values())
 
 
 def _nothing() -> None:

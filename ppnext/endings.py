@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from ppnext.errors import DestroyedServerError, JobError, NodeLost, PoisonedJob, WorkerDied
+from ppnext.errors import (
+    DestroyedServerError,
+    JobError,
+    JobMemoryExceeded,
+    JobStopped,
+    JobTimeout,
+    NodeLost,
+    NoNodes,
+    PoisonedJob,
+    WorkerDied,
+)
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import Mishap
+from ppnext.sched.model import Limit, Mishap, Verdict
 
-__all__ = ["destroyed", "destroyed_already", "given_up"]
+__all__ = ["destroyed", "destroyed_already", "given_up", "too_late"]
 
 _ERRORS: dict[Cause, type[JobError]] = {
     Cause.POISONED: PoisonedJob,
@@ -15,17 +25,41 @@ _ERRORS: dict[Cause, type[JobError]] = {
     Cause.LOST_TOO_OFTEN: NodeLost,
 }
 
+_STOPPED: dict[Limit, type[JobStopped]] = {
+    Limit.TIMEOUT: JobTimeout,
+    Limit.MEMORY: JobMemoryExceeded,
+}
+
 _FEW_WORDS = 120
 """Characters kept of the cause of each attempt but the last."""
 
 
 def given_up(job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> JobError:
     """Return the error of a job that is not run again."""
+    if (verdict := mishaps[-1].verdict) is not None:
+        return _stopped(job, mishaps[-1], verdict)
     # The last one in full, those before it in a few words: they mostly are the same.
     *earlier, last = mishaps
     story = [f"attempt {it.attempt} on {it.node}: {it.cause[:_FEW_WORDS]}" for it in earlier]
     story.append(f"attempt {last.attempt} on {last.node}: {last.cause}")
     return _ERRORS[cause](f"job {job} was given up: {cause.value} ({'; '.join(story)})")
+
+
+def _stopped(job: int, mishap: Mishap, verdict: Verdict) -> JobStopped:
+    story = f"job {job}, attempt {mishap.attempt}, was stopped on {mishap.node}: {verdict.cause}"
+    if verdict.stack:
+        story += f"\nIt was here, innermost call last:\n{verdict.stack}"
+    return _STOPPED[verdict.limit](story, verdict.stack, verdict.peak)
+
+
+def too_late(job: int, deadline: float, why: str) -> NoNodes:
+    """Return the error of a job that was not started in time.
+
+    Args:
+        deadline: seconds that there were.
+        why: where it stands.
+    """
+    return NoNodes(f"job {job} was not started within {deadline:g} s: {why}")
 
 
 def destroyed_already() -> DestroyedServerError:

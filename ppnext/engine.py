@@ -13,13 +13,12 @@ together and results that come together are handled together.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import cast
-from weakref import WeakValueDictionary
 
 from ppnext.audience import Audience, Finished
+from ppnext.definitions import Definitions
 from ppnext.nodes.link import Link
 from ppnext.nodes.roles import Call, Definition
 from ppnext.runtime.streams import Stream
@@ -30,35 +29,17 @@ from ppnext.sched.actions import (
     Kept,
     Release,
     Retract,
+    Stop,
     Withdrawn,
 )
-from ppnext.sched.model import JobId, JobState, NodeId, NodeKind
+from ppnext.sched.model import JobId, JobState, Limit, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
-from ppnext.sched.pool import Fits
+from ppnext.sched.pool import Fits, PriorityOf
 from ppnext.sched.scheduler import Scheduler
-from ppnext.wire.messages import Died, Outcome, Returned, Unfit
+from ppnext.wire.messages import Began, Died, JobRef, Outcome, Returned, Unfit
 from ppnext.wire.payloads import Payload
 
 __all__ = ["Engine"]
-
-_KEPT = 256
-"""Most functions that are kept although no job calls them."""
-
-_KEPT_BYTES = 64 << 20
-"""Most bytes of functions above which those go that no job calls."""
-
-
-class _Definition:
-    """A function whose payload arrives after the jobs that call it, or before."""
-
-    __slots__ = ("__weakref__", "digest", "is_held", "payload")
-
-    uses = ()
-
-    def __init__(self, digest: bytes) -> None:
-        self.digest = digest
-        self.payload: Payload | None = None
-        self.is_held = False
 
 
 class Engine:
@@ -68,6 +49,7 @@ class Engine:
         audience: who is told.
         policy: the scheduler's numbers.
         fits: why a node with certain facts cannot run jobs with a need; None if all run all.
+        priority_of: the priority of jobs with a need; none has any if None.
         held_most: most bytes of objects that are held, but for the newest.
     """
 
@@ -76,20 +58,13 @@ class Engine:
         audience: Audience,
         policy: Policy | None = None,
         fits: Fits | None = None,
+        priority_of: PriorityOf | None = None,
         held_most: int = 1 << 30,
     ) -> None:
         self.links: dict[NodeId, Link] = {}
         self._audience = audience
-        self._scheduler = Scheduler(policy, fits)
-        # Functions by content hash, for as long as a job calls them or they are among the last
-        # _KEPT that were given, oldest first.
-        self._definitions: WeakValueDictionary[bytes, Definition] = WeakValueDictionary()
-        self._recent: deque[Definition] = deque()
-        self._recent_size = 0
-        self._newest: Definition | None = None
-        # Objects that were provided to be held, oldest first.
-        self._held: dict[bytes, Definition] = {}
-        self._held_most = held_most
+        self._scheduler = Scheduler(policy, fits, priority_of)
+        self._definitions = Definitions(held_most)
         # Nodes that wait for a function which has to be fetched first.
         self._missing: dict[bytes, list[NodeId]] = {}
         self._numbers = count(1)
@@ -106,20 +81,13 @@ class Engine:
     def submit(self, jobs: Sequence[JobState]) -> None:
         """Run jobs. The ``call`` of each is a ``Call``; no job here has their numbers."""
         for job in jobs:
-            definition = cast(Call, job.call).definition
-            if definition is not self._newest:
-                # Not if it refers to objects: it would keep them.
-                self._newest = None if definition.uses else definition
-                self._definitions[definition.digest] = definition
+            self._definitions.note(cast(Call, job.call).definition)
         self._scheduler.on_submit(jobs)
         self._act()
 
     def definition(self, digest: bytes) -> Definition:
         """Return the function of a content hash; without its payload, if that is not here."""
-        definition = self._definitions.get(digest)
-        if definition is None:
-            definition = self._definitions[digest] = _Definition(digest)
-        return definition
+        return self._definitions.get(digest)
 
     def provide(self, digest: bytes, payload: Payload, hold: bool = False) -> None:
         """Keep a function or an object; nodes that wait for it get it now.
@@ -127,11 +95,7 @@ class Engine:
         Args:
             hold: keep it until ``drop``, if there is room.
         """
-        definition = self.definition(digest)
-        if isinstance(definition, _Definition):
-            definition.payload = payload
-            definition.is_held = hold
-        self._keep(definition)
+        definition = self._definitions.provide(digest, payload, hold)
         for node in self._missing.pop(digest, ()):
             if node in self.links:
                 self.links[node].define(definition)
@@ -142,14 +106,24 @@ class Engine:
 
     def drop(self, digest: bytes) -> None:
         """No job uses an object any more: nodes need not keep it."""
-        self._held.pop(digest, None)
+        self._definitions.drop(digest)
         for link in self.links.values():
             link.drop(digest)
 
-    def cancel(self, job: int) -> None:
-        """Nobody wants the job any more; nobody will be told how it ends."""
-        self._scheduler.on_cancel(JobId(job))
+    def cancel(self, job: int, grace: float) -> None:
+        """Nobody wants the job any more; nobody will be told how it ends.
+
+        Args:
+            grace: seconds that it has to end by itself, if it runs.
+        """
+        self._scheduler.on_cancel(JobId(job), grace)
         self._act()
+
+    def stop(self, job: int, grace: float) -> None:
+        """Stop a job that has been started; how it ends is told as always."""
+        state = self.state_of(job)
+        if state is not None and state.node in self.links:
+            self.links[state.node].stop((state.id, state.attempt), grace)
 
     def withdraw(self, jobs: Iterable[int]) -> None:
         """Give back those of these jobs that have not been started; each is answered."""
@@ -194,9 +168,25 @@ class Engine:
         self._act()
         self._audience.jobs_finished(finished, link)
 
+    def on_began(self, link: Link, began: Began) -> None:
+        state = self._held(link, began.job, began.attempt)
+        limits = None if state is None else cast(Call, state.call).limits
+        if limits is not None:
+            link.watch(began, limits)
+
     def on_died(self, link: Link, died: Died) -> None:
+        limit = Limit.__members__.get(died.limit)
+        if limit is not None:
+            verdict = Verdict(limit, died.cause, died.stack, died.peak)
+            self.on_stopped(link, (died.job, died.attempt), verdict)
+            return
         self._audience.job_lost(link)
         self._scheduler.on_died(link.node, JobId(died.job), died.attempt, died.cause)
+        self._act()
+
+    def on_stopped(self, link: Link, job: JobRef, verdict: Verdict) -> None:
+        number, attempt = job
+        self._scheduler.on_died(link.node, JobId(number), attempt, verdict.cause, verdict)
         self._act()
 
     def on_returned(self, link: Link, returned: Returned) -> None:
@@ -223,8 +213,8 @@ class Engine:
             self._audience.need(digest)
 
     def on_unfit(self, link: Link, unfit: Unfit) -> None:
-        state = self._scheduler.nodes[link.node].held.get(JobId(unfit.job))
-        if state is None or state.attempt != unfit.attempt:
+        state = self._held(link, unfit.job, unfit.attempt)
+        if state is None:
             return  # said too late
         need = self._audience.job_unfit(state, link, unfit)
         if need is None:
@@ -251,12 +241,14 @@ class Engine:
             self._scheduler.on_node_draining(link.node)
             self._act()
 
-    def on_lost(self, link: Link, cause: str, running: int | None) -> None:
+    def on_lost(
+        self, link: Link, cause: str, running: int | None, verdict: Verdict | None = None
+    ) -> None:
         if self.links.pop(link.node, None) is not None:
             job = None if running is None else JobId(running)
             for _ in range(self._scheduler.lost_with(link.node, job)):
                 self._audience.job_lost(link)
-            self._scheduler.on_node_lost(link.node, cause, job)
+            self._scheduler.on_node_lost(link.node, cause, job, verdict)
             self._audience.node_gone(link, cause)
             self._act()
 
@@ -280,6 +272,9 @@ class Engine:
         elif isinstance(action, Retract):
             if action.node in self.links:
                 self.links[action.node].retract(action.jobs)
+        elif isinstance(action, Stop):
+            if action.node in self.links:
+                self.links[action.node].stop(action.job, action.grace)
         elif isinstance(action, End):
             self._audience.job_ended(action.job, action.cause, action.mishaps)
         elif isinstance(action, Release):
@@ -291,6 +286,11 @@ class Engine:
         elif isinstance(action, Kept):
             self._audience.job_withdrawn(action.job, False)
 
+    def _held(self, link: Link, job: int, attempt: int) -> JobState | None:
+        """The job, if the node holds this attempt at it."""
+        state = self._scheduler.nodes[link.node].held.get(JobId(job))
+        return state if state is not None and state.attempt == attempt else None
+
     def _assign(self, action: Assign) -> None:
         link = self.links.get(action.node)
         if link is None:
@@ -301,29 +301,9 @@ class Engine:
         link.run(jobs)
         self._audience.jobs_started(jobs, link)
 
-    def _keep(self, definition: Definition) -> None:
-        """Keep a function although no job calls it, and forget the oldest of those."""
-        if definition.is_held:
-            self._held[definition.digest] = definition
-            size = sum(len(it.payload or b"") for it in self._held.values())
-            while size > self._held_most and len(self._held) > 1:
-                # It is asked for again when a job needs it.
-                size -= len(self._held.pop(next(iter(self._held))).payload or b"")
-            return
-        if definition in self._recent:
-            return
-        self._recent.append(definition)
-        self._recent_size += len(definition.payload or b"")
-        while len(self._recent) > _KEPT or self._recent_size > _KEPT_BYTES:
-            if len(self._recent) == 1:
-                return  # the job that calls the newest comes next
-            self._recent_size -= len(self._recent.popleft().payload or b"")
-
     def clear(self) -> None:
         """Forget all functions, once nobody wants any job."""
-        self._recent.clear()
-        self._recent_size = 0
-        self._held.clear()
+        self._definitions.clear()
         self._missing.clear()
 
     # Questions.
@@ -354,6 +334,10 @@ class Engine:
     def waiting(self) -> int:
         """How many jobs wait to be placed."""
         return self._scheduler.waiting
+
+    def waiting_from(self, priority: int) -> int:
+        """How many jobs wait to be placed that have this priority or a higher one."""
+        return self._scheduler.pools.waiting_from(priority)
 
     @property
     def open_slots(self) -> int:

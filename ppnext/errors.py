@@ -11,6 +11,10 @@
     │   ├── WorkerDied            its worker process died and it may not be run again
     │   │   └── PoisonedJob       its worker died under it too often
     │   ├── NodeLost              its node was lost and it may not be run again
+    │   ├── JobStopped            it went beyond a limit
+    │   │   ├── JobTimeout        it ran longer than it may
+    │   │   └── JobMemoryExceeded it had more memory than it may
+    │   ├── NoNodes               no node had started it before its deadline
     │   └── JobCancelled          it was cancelled (also a CancelledError)
     ├── DestroyedServerError      the Server it was given to has been destroyed
     ├── NotShippable              a function or argument cannot be pickled (raised by submit)
@@ -45,9 +49,13 @@ __all__ = [
     "JobCancelled",
     "JobError",
     "JobExited",
+    "JobMemoryExceeded",
+    "JobStopped",
+    "JobTimeout",
     "KeyFileError",
     "ListenError",
     "NetworkError",
+    "NoNodes",
     "NodeLost",
     "NotShippable",
     "PoisonedJob",
@@ -114,6 +122,36 @@ class PoisonedJob(WorkerDied):
 
 class NodeLost(JobError):
     """A job's node was lost, and the job may not be run again: it may have run, once."""
+
+
+class JobStopped(JobError):
+    """A job was stopped where it ran, because it went beyond a limit.
+
+    Attributes:
+        stack: where it was when that was found out, one line for each call, the innermost last;
+            empty if that could not be seen.
+        peak: most bytes of memory that it was seen to have; 0 if nobody looked.
+    """
+
+    def __init__(self, message: str, stack: str = "", peak: int = 0) -> None:
+        super().__init__(message)
+        self.stack = stack
+        self.peak = peak
+
+    def __reduce__(self) -> tuple[type[JobStopped], tuple[str, str, int]]:
+        return type(self), (str(self), self.stack, self.peak)
+
+
+class JobTimeout(JobStopped):
+    """A job ran longer than its ``timeout``."""
+
+
+class JobMemoryExceeded(JobStopped):
+    """A job had more memory than its ``max_memory``, with its child processes."""
+
+
+class NoNodes(JobError):
+    """No node had started a job before its deadline; the message says why it waited."""
 
 
 class DestroyedServerError(PpnextError, RuntimeError):

@@ -10,23 +10,31 @@ its jobs require the version that is here, unless they say themselves what is go
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from ppnext.needs import Facts, Need, distributions, fits, minor, parse_requires, with_same
+from ppnext.needs import Facts, Need, distributions, fits, minor, with_same
 from ppnext.sched.model import JobId, NodeId, NodeKind
+from ppnext.wire.messages import SINCE, Stop
 
 if TYPE_CHECKING:
     from ppnext.engine import Engine
     from ppnext.job import Job
     from ppnext.nodes.link import Link
 
-__all__ = ["Fitting", "why_not"]
+__all__ = ["Fitting", "priority_of", "why_not"]
+
+_NOTHING = Need()
 
 
 def why_not(need: Hashable, facts: object) -> str | None:
     """Return why a node with these facts cannot run jobs of a need; for the scheduler."""
     return fits(cast(Need, need), cast(Facts, facts))
+
+
+def priority_of(need: Hashable) -> int:
+    """Return the priority of jobs of a need; for the scheduler."""
+    return cast(Need, need).priority
 
 
 class Fitting:
@@ -47,21 +55,15 @@ class Fitting:
         self.has_network = False
         # Distributions that some job has required, and what each daemon has said of them.
         self._asked: set[str] = set()
-        self._told: dict[NodeId, dict[str, str | None]] = {}
+        self._told: dict[NodeId, dict[str, str]] = {}
 
-    def check(self, requires: Iterable[str]) -> tuple[str, ...]:
-        """Return requirements in their normal form. From any thread.
-
-        Raises:
-            TypeError, ValueError: they are none.
-        """
-        parsed = parse_requires(requires)
-        unknown = [name for name in distributions(parsed) if name not in self._own]
+    def know(self, requires: tuple[str, ...]) -> None:
+        """Find out what this process has of what a job requires. From any thread."""
+        unknown = [name for name in distributions(requires) if name not in self._own]
         if unknown:
             from ppnext.runtime.distributions import versions  # only for who uses it
 
             self._own.update(versions(unknown))
-        return parsed
 
     def as_here(self, requires: tuple[str, ...], module: str) -> tuple[str, ...]:
         """Return requirements of a job whose function nodes import. From any thread.
@@ -88,14 +90,14 @@ class Fitting:
 
     def need_of(self, job: Job) -> Need | None:
         """Return what a job needs; None if any node can run it."""
-        definition = job.definition
-        if job.requires:
-            self._ask_about(job.requires)
-        # The scheduler is quicker with jobs that need nothing. All workers here have this Python.
+        definition, terms = job.definition, job.terms
+        if terms.requires:
+            self._ask_about(terms.requires)
+        # The scheduler is quicker with jobs that need nothing, and workers here have this Python.
         python = definition.python if self.has_network else None
-        if python is None and not definition.without and not job.requires:
-            return None
-        return Need(python, definition.without, job.requires)
+        limited = self.has_network and terms.limits is not None
+        need = Need(python, definition.without, terms.requires, limited, terms.node, terms.priority)
+        return None if need == _NOTHING else need
 
     def refused(self, job: Job, link: Link, arguments: bool) -> Need:
         """A node's Python cannot load a job. Return what the job needs now.
@@ -109,32 +111,31 @@ class Fitting:
         here = frozenset({minor(hello.python)})
         if arguments:
             state = self._engine.state_of(job.tid)
-            before = cast("Need | None", state.need if state else None) or Need(
-                requires=job.requires
-            )
+            before = cast("Need | None", state.need if state else None) or _NOTHING
             return before._replace(without=before.without | here)
         definition.without |= here
         # The others that call it need not be tried.
-        alike: dict[tuple[str, ...], list[JobId]] = {}
+        alike: dict[Need | None, list[JobId]] = {}
         for state in self._engine.states():
             other = cast("Job", state.call)
             if other.definition is definition and other is not job:
-                alike.setdefault(other.requires, []).append(state.id)
-        for requires, jobs in alike.items():
-            self._engine.change(jobs, Need(definition.python, definition.without, requires))
-        return Need(definition.python, definition.without, job.requires)
+                alike.setdefault(self.need_of(other), []).append(state.id)
+        for need, jobs in alike.items():
+            self._engine.change(jobs, need)
+        return self.need_of(job) or Need(without=definition.without)
 
     def facts_of(self, link: Link) -> Facts:
         """Return what is known of a node, which has just joined or told something."""
-        python = "" if link.hello is None else link.hello.python
-        if link.kind is NodeKind.WORKER:
-            return Facts(python, dict(self._own))
-        return Facts(python, dict(self._told.get(link.node, {})))
+        hello = link.hello
+        if hello is None:
+            return Facts("")
+        versions = self._own if link.kind is NodeKind.WORKER else self._told.get(link.node, {})
+        return Facts(hello.python, dict(versions), SINCE[Stop] <= hello.protocol, link.name)
 
     def joined(self, link: Link) -> None:
         """A node has joined."""
         if self._asked and link.kind is NodeKind.DAEMON:
-            self._ask(link, sorted(self._asked))
+            link.ask(sorted(self._asked))
 
     def told(self, link: Link, versions: Mapping[str, str]) -> None:
         """A node has said which versions it has."""
@@ -156,9 +157,4 @@ class Fitting:
             if link.kind is NodeKind.WORKER:
                 self._engine.learn(link, self.facts_of(link))
             else:
-                self._ask(link, new)
-
-    def _ask(self, link: Link, names: list[str]) -> None:
-        if not link.ask(names):
-            self._told.setdefault(link.node, {}).update(dict.fromkeys(names))
-            self._engine.learn(link, self.facts_of(link))
+                link.ask(new)

@@ -140,7 +140,7 @@ class Executor(futures.Executor):
             for driven in maps:
                 driven.cancel()
             for job in jobs:
-                job.cancel()
+                job.drop()
         if wait:
             self._finish()
         else:

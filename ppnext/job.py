@@ -17,11 +17,13 @@ from concurrent.futures import Future
 from threading import TIMEOUT_MAX, Lock
 from typing import TYPE_CHECKING, Any
 
-from ppnext.errors import JobCancelled, RemoteError
+from ppnext.errors import JobCancelled
+from ppnext.nodes.guard import GRACE
 from ppnext.runtime.attendance import Sleeper, taken_lock
 from ppnext.shipping.functions import Definition
-from ppnext.shipping.outcomes import decode_exception, decode_result, encode_result
-from ppnext.wire.messages import Outcome
+from ppnext.shipping.outcomes import decode_exception, encode_result, open_result
+from ppnext.terms import DEFAULT, Terms
+from ppnext.wire.messages import Limits, Outcome
 from ppnext.wire.payloads import Payload, view_of
 
 if TYPE_CHECKING:
@@ -43,9 +45,8 @@ class _Raised(Exception):
 class Job(Future[Any]):
     """A job that was submitted.
 
-    Call it to wait for its result: ``job()`` returns what the function returned or raises what it
-    raised, with the traceback on the node as its cause. All of ``concurrent.futures.Future`` is
-    there too, and ``wait`` and ``as_completed`` of that module take jobs.
+    ``job()`` waits and returns what the function returned or raises what it raised, with the
+    traceback on the node. ``wait`` and ``as_completed`` of ``concurrent.futures`` take jobs.
 
     Attributes:
         tid: the job's number, counted from 0 for each server.
@@ -53,12 +54,11 @@ class Job(Future[Any]):
         server: the ``Server`` it was given to, which is not forgotten before its jobs are.
         node: name of the node that it was last sent to; None while it has not been sent.
         attempts: how often it has been sent to a node.
-        seconds: how long the call took on the node, in seconds; None before it has ended.
+        seconds: how many seconds the call took on the node; None before it has ended.
         definition: the function, as it is shipped.
         arguments: the arguments, as they are shipped; empty once the job has ended.
         uses: broadcast objects that the arguments refer to; none once the job has ended.
-        once: whether it must not be started a second time.
-        requires: what nodes must have to run it.
+        terms: on which it runs.
         is_counted: whether ``Server.wait`` waits for it.
     """
 
@@ -78,10 +78,9 @@ class Job(Future[Any]):
         "group",
         "is_counted",
         "node",
-        "once",
-        "requires",
         "seconds",
         "server",
+        "terms",
         "tid",
         "uses",
     )
@@ -96,8 +95,7 @@ class Job(Future[Any]):
         arguments: Payload,
         callback: tuple[Callable[..., object], tuple[Any, ...]] | None = None,
         uses: Sequence[object] = (),
-        once: bool = False,
-        requires: tuple[str, ...] = (),
+        terms: Terms = DEFAULT,
     ) -> None:
         # Future.__init__ is called by _make_future.
         self._is_future = False
@@ -107,8 +105,7 @@ class Job(Future[Any]):
         self.definition = definition
         self.arguments = arguments
         self.uses = uses
-        self.once = once
-        self.requires = requires
+        self.terms = terms
         self.is_counted = False
         self.node: str | None = None
         self.attempts = 0
@@ -148,11 +145,7 @@ class Job(Future[Any]):
             CancelledError: it was cancelled.
             Exception: what the job raised, or one of ours; see ``__call__``.
         """
-        if self._phase < _CANCELLED and not self._await(timeout):
-            raise futures.TimeoutError(f"job {self.tid} has not ended after {timeout} s")
-        if self._phase == _CANCELLED:
-            raise JobCancelled(f"job {self.tid} was cancelled before it was sent")
-        error, value = self._open()
+        error, value = self._outcome_within(timeout)
         if error is not None:
             try:
                 raise error
@@ -161,17 +154,19 @@ class Job(Future[Any]):
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait at most ``timeout`` seconds for the job; return what it raised, or None.
+        """Return what the job raised, or None. Waits and raises as ``result`` otherwise."""
+        return self._outcome_within(timeout)[0]
 
-        Raises:
-            TimeoutError: it has not ended by then; it goes on.
-            CancelledError: it was cancelled.
-        """
-        if not self._await(timeout):
+    def _outcome_within(self, timeout: float | None) -> tuple[BaseException | None, Any]:
+        if self._phase < _CANCELLED and not self._await(timeout):
             raise futures.TimeoutError(f"job {self.tid} has not ended after {timeout} s")
         if self._phase == _CANCELLED:
-            raise JobCancelled(f"job {self.tid} was cancelled before it was sent")
-        return self._open()[0]
+            raise self._cancelled()
+        return self._open()
+
+    def _cancelled(self) -> JobCancelled:
+        where = f"while it was on {self.node}" if self.node else "before it was sent"
+        return JobCancelled(f"job {self.tid} was cancelled {where}")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait at most ``timeout`` seconds for the job to end. Return whether it has ended."""
@@ -190,6 +185,10 @@ class Job(Future[Any]):
         return self._phase == _CANCELLED
 
     @property
+    def limits(self) -> Limits | None:  # for links, which know no terms
+        return self.terms.limits
+
+    @property
     def finished(self) -> bool:
         """Whether the job has ended, in whatever way."""
         return self.done()
@@ -198,8 +197,7 @@ class Job(Future[Any]):
     def output(self) -> str:
         """What the job wrote to its standard output and error; empty before it has ended.
 
-        At most 1 MiB is kept, from its beginning and its end; a line says how much was left out.
-        """
+        At most 1 MiB is kept, of its beginning and end; a line says how much was left out."""
         return self._output
 
     @property
@@ -213,17 +211,26 @@ class Job(Future[Any]):
         """Say in one line where the job is, or why it waits."""
         return self._owner.describe(self)
 
-    def cancel(self) -> bool:
-        """Cancel the job if it has not been sent to a node. Return whether it was cancelled."""
+    def cancel(self, kill: bool = False) -> bool:
+        """Cancel the job unless it has ended. Return whether it is cancelled.
+
+        One that runs is interrupted there, as by Ctrl-C, so that Python code can clean up; its
+        worker process is killed if it has not ended two seconds later, or with ``kill`` at once.
+        It counts as cancelled now. Who has cancelled it can still kill it.
+        """
         with _lock:
-            if self._phase != _PENDING:
-                return self._phase == _CANCELLED
+            if self._phase == _FINISHED:
+                return False
+            told = self._is_future and self._phase != _CANCELLED
             self._end(_CANCELLED)
-            told = self._is_future
         if told:
             self._tell_future()
-        self._owner.cancelled(self)
+        self._owner.cancelled(self, 0.0 if kill else GRACE)
         return True
+
+    def drop(self) -> bool:
+        """Cancel the job if it has not been sent to a node. Return whether it is cancelled."""
+        return self._phase in (_PENDING, _CANCELLED) and self.cancel()
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Have ``fn(job)`` called when the job has ended, in the server's callback thread."""
@@ -318,8 +325,10 @@ class Job(Future[Any]):
         if self._phase == _SENT:
             self.set_running_or_notify_cancel()
         elif self._phase == _CANCELLED:
-            super().cancel()
-            self.set_running_or_notify_cancel()
+            if super().cancel():
+                self.set_running_or_notify_cancel()
+            else:  # a Future that runs cannot be cancelled any more
+                self.set_exception(self._cancelled())
         elif self._phase == _FINISHED:
             if self._report is not None:
                 raised = self._report[0]
@@ -348,7 +357,7 @@ class Job(Future[Any]):
             content = payload if type(payload) is bytes else view_of(payload)
             if size < len(content):
                 content = content[:size]
-            outcome = (decode_exception(bytes(content)), None) if raised else _decoded(content)
+            outcome = (decode_exception(bytes(content)), None) if raised else open_result(content)
             with _lock:
                 self._outcome = self._outcome or outcome
                 self._report = None
@@ -388,10 +397,3 @@ def mark_finished(ended: Iterable[tuple[Job, Outcome, Payload]]) -> None:
                 told.append(job)
     for job in told:
         job._tell_future()
-
-
-def _decoded(payload: bytes | memoryview) -> tuple[BaseException | None, Any]:
-    try:
-        return None, decode_result(payload)
-    except RemoteError as error:
-        return error, None

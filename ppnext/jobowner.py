@@ -23,8 +23,8 @@ class JobOwner(Protocol):
     def describe(self, job: Job) -> str:
         """Say in one line where the job is, or why it waits."""
 
-    def cancelled(self, job: Job) -> None:
-        """The job was cancelled by its user."""
+    def cancelled(self, job: Job, grace: float) -> None:
+        """The job was cancelled by its user, who gives it so many seconds to clean up."""
 
     def attend(self, job: Job) -> Sleeper | None:
         """Return what a thread that waits for the job should sleep on; None for a lock."""

@@ -25,8 +25,11 @@ from ppnext.settings import (
     check_shipped,
     check_timeout,
 )
+from ppnext.terms import DEFAULT, Asked, agree
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ppnext.job import Job
     from ppnext.mapping import MapRun
     from ppnext.network import Network
@@ -69,6 +72,7 @@ class Server:
         ship_roots: folders whose modules are the user's own and come along with jobs, besides those
             of the script and the current one.
         ship: installed distributions that come along as well, pure Python only.
+        terms: for all jobs that say nothing else; see ``Asked``.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -90,10 +94,12 @@ class Server:
         backlog: int | None = None,
         ship_roots: Iterable[str | os.PathLike[str]] = (),
         ship: Iterable[str] = (),
+        **terms: Unpack[Asked],
     ) -> None:
         self._ncpus = check_ncpus(ncpus)
         self._proto = check_proto(proto)
         self._backlog = check_backlog(backlog)
+        self._terms = agree(DEFAULT, terms)
         roots, shipped = check_shipped(ship_roots, ship)
         silence = check_timeout(socket_timeout)
         if self._ncpus:
@@ -139,8 +145,7 @@ class Server:
         globals: Mapping[str, Any] | None = None,  # Parallel Python's name
         *,
         kwargs: Mapping[str, Any] | None = None,
-        retry: bool = True,
-        requires: tuple[str, ...] = (),
+        **terms: Unpack[Asked],
     ) -> Job:
         """Run ``func(*args, **kwargs)`` on some node, and return at once.
 
@@ -156,13 +161,12 @@ class Server:
             group: a label for ``wait``.
             globals: ``globals()``, to make all its functions, classes and modules available.
             kwargs: keyword arguments for ``func``.
-            retry: whether the job may be started again when its worker or node is lost; if not,
-                it then ends with ``WorkerDied`` or ``NodeLost``.
-            requires: what nodes must have to run it, such as ``("numpy>=2", "python>=3.11")``.
+            terms: limits, retries, priority and whatever else ``Asked`` names. What is not said is
+                as the server was told, or not limited.
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: a requirement is malformed.
+            ValueError: a limit is out of its range, or a requirement malformed.
             NotShippable: the function or an argument cannot be pickled.
             DestroyedServerError: the server has been destroyed.
         """
@@ -175,7 +179,6 @@ class Server:
             or depfuncs is not _NOTHING
             or modules is not _NOTHING
             or callbackargs is not _NOTHING
-            or requires is not _NOTHING
             or type(args) is not tuple
             or type(group) is not str
             or not callable(func)
@@ -183,7 +186,6 @@ class Server:
             check_call(
                 func, args, depfuncs, modules, callback, callbackargs, group, globals, kwargs
             )
-            requires = self._parts.client.fitting.check(requires)
         return self._parts.submitter.submit(
             self,
             func,
@@ -194,8 +196,7 @@ class Server:
             globals,
             group,
             None if callback is None else (callback, callbackargs),
-            retry,
-            requires,
+            agree(self._terms, terms) if terms else self._terms,
         )
 
     def map(
@@ -204,7 +205,7 @@ class Server:
         *iterables: Iterable[Any],
         chunksize: int | str = "auto",
         ordered: bool = True,
-        requires: tuple[str, ...] = (),
+        **terms: Unpack[Asked],
     ) -> Iterator[Any]:
         """Call ``func`` with each set of arguments, as ``map`` does; yield the results.
 
@@ -218,14 +219,15 @@ class Server:
             chunksize: calls that go as one job; ``"auto"`` for as many as make some milliseconds,
                 which is learnt while it runs.
             ordered: whether results come in the order of the arguments, or as they are there.
-            requires: as for ``submit``.
+            terms: as for ``submit``; ``timeout``, ``max_memory`` and ``nice`` are those of a call,
+                and each call then goes as one job.
 
         Raises:
             TypeError, ValueError: an argument is wrong.
             NotShippable: the function cannot be pickled.
             DestroyedServerError: the server has been destroyed.
         """
-        return self._map(func, iterables, chunksize, ordered, requires=requires).results()
+        return self._map(func, iterables, chunksize, ordered, **terms).results()
 
     def _map(
         self,
@@ -235,16 +237,16 @@ class Server:
         ordered: bool = True,
         keep_going: bool = False,
         group: str = "default",
-        requires: tuple[str, ...] = (),
+        **terms: Unpack[Asked],
     ) -> MapRun:
         if self._destroyed:
             raise DestroyedServerError("the job server has been destroyed and takes no jobs")
 
-        parts = self._parts
-        if requires is not _NOTHING:
-            requires = parts.client.fitting.check(requires)
-        return parts.submitter.map(
-            self, self._slots, func, iterables, chunksize, ordered, keep_going, group, requires
+        agreed = agree(self._terms, terms) if terms else self._terms
+        if agreed.limits is not None and chunksize == "auto":
+            chunksize = 1
+        return self._parts.submitter.map(
+            self, self._slots, func, iterables, chunksize, ordered, keep_going, group, agreed
         )
 
     def _slots(self) -> int:
@@ -305,7 +307,7 @@ class Server:
         """
         if self._destroyed:
             return {}
-        return {"local": self._ncpus, **self._parts.client.active_nodes()}
+        return {"local": self._ncpus, **self._parts.client.roster.active()}
 
     def wait_for_nodes(self, n: int, timeout: float | None = None) -> bool:
         """Wait until ``n`` nodes are connected; this machine is one if it has workers.
@@ -319,7 +321,7 @@ class Server:
 
     def get_stats(self) -> dict[str, NodeStats]:
         """Return what each node has done for this server, by name. Never waits for a node."""
-        return self._parts.client.stats()
+        return self._parts.client.roster.stats()
 
     def print_stats(self) -> None:
         """Print what each node has done, as a table."""

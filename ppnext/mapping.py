@@ -58,7 +58,7 @@ class ChunkJob(Protocol):
     def exception(self) -> BaseException | None:
         """Return what the job, not one of its calls, ended with; it has ended."""
 
-    def cancel(self) -> bool:
+    def drop(self) -> bool:
         """Cancel it if it has not been started."""
 
 
@@ -375,7 +375,7 @@ class MapRun:
         """Cancel what has not been started, and forget everything."""
         for chunk in self._out:
             if chunk.job is not None:
-                chunk.job.cancel()
+                chunk.job.drop()
                 chunk.job = None
         self._out.clear()
         self._line.clear()

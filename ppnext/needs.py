@@ -7,6 +7,7 @@ the scheduler can keep them in one queue.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,11 +25,17 @@ class Need(NamedTuple):
         python: the one minor version of Python that can run it, such as "3.11"; None for any.
         without: minor versions that have turned out not to be able to.
         requires: requirements, such as "numpy>=2"; as ``parse_requires`` returns them.
+        limited: whether it is to be held to limits.
+        node: pattern of the names of nodes that may run it; None for any.
+        priority: those with a higher one are placed first. Nodes do not care.
     """
 
     python: str | None = None
     without: frozenset[str] = frozenset()
     requires: tuple[str, ...] = ()
+    limited: bool = False
+    node: str | None = None
+    priority: int = 0
 
 
 class Facts(NamedTuple):
@@ -36,12 +43,15 @@ class Facts(NamedTuple):
 
     Attributes:
         python: its version of Python, such as "3.11.7".
-        versions: of distributions that it was asked for, by name: empty if it is not installed,
-            None if the node cannot say.
+        versions: of distributions that it was asked for, by name: empty if it is not installed.
+        limits: whether it can hold jobs to limits.
+        name: what users call it.
     """
 
     python: str
-    versions: Mapping[str, str | None] = {}
+    versions: Mapping[str, str] = {}
+    limits: bool = True
+    name: str = ""
 
 
 def minor(python: str) -> str:
@@ -112,11 +122,20 @@ def fits(need: Need, facts: Facts) -> str | None:
         return f"has Python {facts.python}, not {need.python}"
     if here in need.without:
         return f"has Python {facts.python}, which does not know the function's syntax"
+    if need.node is not None and not _is_named(facts.name, need.node):
+        return f"is not {need.node}"
+    if need.limited and not facts.limits:
+        return "has an older ppnext, which cannot hold jobs to limits"
     for requirement in need.requires:
         lack = _lack(_parsed(requirement), facts)
         if lack is not None:
             return lack
     return None
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    """Whether a node is meant by a pattern, with or without its port."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(":")[0], pattern)
 
 
 def _lack(requirement: Requirement, facts: Facts) -> str | None:
@@ -126,8 +145,6 @@ def _lack(requirement: Requirement, facts: Facts) -> str | None:
     if name not in facts.versions:
         return f"has not said yet whether it has {name}"
     version = facts.versions[name]
-    if version is None:
-        return f"has an older ppnext, which cannot say whether it has {name}"
     if not version:
         return f"has no {name}"
     if not _meets(wanted, version):

@@ -21,6 +21,7 @@ from ppnext.shipping.calls import encode_call, encode_object
 from ppnext.shipping.envelope import Parts
 from ppnext.shipping.functions import Definition, FunctionShipper, unwrap_call
 from ppnext.shipping.outfit import Outfitter
+from ppnext.terms import Terms
 from ppnext.wire.connection import PAYLOAD_LIMIT
 from ppnext.wire.payloads import Payload
 
@@ -57,14 +58,13 @@ class Submitter:
         namespace: Mapping[str, Any] | None,
         group: str,
         callback: tuple[Callable[..., Any], tuple[Any, ...]] | None,
-        retry: bool,
-        requires: tuple[str, ...],
+        terms: Terms,
     ) -> Job:
         """Submit one call; see ``Server.submit``."""
         plain, all_args, all_kwargs = unwrap_call(func, args, kwargs or {})
         definition = self._shipper.ship(plain, depfuncs, modules, namespace)
         arguments = encode_call(all_args, all_kwargs, self._proto)
-        job = self._job(server, group, definition, arguments, callback, not retry, requires)
+        job = self._job(server, group, definition, arguments, terms, callback)
         self._client.submit(job)
         return job
 
@@ -78,14 +78,14 @@ class Submitter:
         ordered: bool,
         keep_going: bool,
         group: str,
-        requires: tuple[str, ...],
+        terms: Terms,
     ) -> MapRun:
         """Return a map, not started; see ``Server.map`` and ``MapRun``."""
 
         def submit(
             definition: Definition, arguments: bytes | Parts, ended: Callable[[object], object]
         ) -> Job:
-            job = self._job(server, group, definition, arguments, requires=requires)
+            job = self._job(server, group, definition, arguments, terms)
             Future.add_done_callback(job, ended)  # not in the callback thread
             self._client.submit(job, eager=True)
             return job
@@ -98,14 +98,16 @@ class Submitter:
         group: str,
         definition: Definition,
         arguments: bytes | Parts,
+        terms: Terms,
         callback: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
-        once: bool = False,
-        requires: tuple[str, ...] = (),
     ) -> Job:
         """Return a job with what this thread has just pickled for it."""
         definition = self._outfitter.complete(definition)
         if definition.home is not None:
-            requires = self._client.fitting.as_here(requires, definition.home)
+            requires = self._client.fitting.as_here(terms.requires, definition.home)
+            terms = terms._replace(requires=requires) if requires else terms
+        if terms.requires:
+            self._client.fitting.know(terms.requires)
         _check_size("function", definition.payload)
         _check_size("arguments", arguments)
         uses = take_used()
@@ -120,8 +122,7 @@ class Submitter:
             arguments if isinstance(arguments, bytes) else self._keep(arguments),
             callback,
             uses,
-            once,
-            requires,
+            terms,
         )
 
     def broadcast(self, obj: object) -> Broadcast:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppnext.job import Job
 from ppnext.jobserver import Server
+from ppnext.terms import Asked
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Template"]
 
@@ -28,6 +32,7 @@ class Template:
         callbackargs: tuple[Any, ...] = (),
         group: str = "default",
         globals: Mapping[str, Any] | None = None,  # Parallel Python's name
+        **terms: Unpack[Asked],
     ) -> None:
         self.job_server = job_server
         self.func = func
@@ -37,6 +42,7 @@ class Template:
         self.callbackargs = callbackargs
         self.group = group
         self.globals = globals
+        self.terms = terms
 
     def submit(self, *args: Any, **kwargs: Any) -> Job:
         """Submit a job with these arguments for the function; see ``Server.submit``."""
@@ -50,4 +56,5 @@ class Template:
             self.group,
             self.globals,
             kwargs=kwargs,
+            **self.terms,
         )

@@ -111,13 +111,21 @@ def message_fields() -> str:
         heading = f"{kind}  {message.__name__}" + (f", from version {since} on" if since else "")
         parts.append(struct_fields(message, heading))
         for field in struct_type(message).fields:
-            if isinstance(field.type, msgspec.inspect.ListType) and isinstance(
-                field.type.item_type, msgspec.inspect.StructType
-            ):
-                entries[field.type.item_type.cls] = message.__name__
+            entries.update((entry, message.__name__) for entry in structs_in(field.type))
     for entry, message_name in entries.items():
-        parts.append(struct_fields(entry, f"{entry.__name__}, an entry of {message_name}"))
+        parts.append(struct_fields(entry, f"{entry.__name__}, a part of {message_name}"))
     return "\n".join(parts)
+
+
+def structs_in(kind: msgspec.inspect.Type) -> list[type]:
+    """Return the structs that may stand in a field."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        return [kind.cls]
+    if isinstance(kind, msgspec.inspect.ListType):
+        return structs_in(kind.item_type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [struct for one in kind.types for struct in structs_in(one)]
+    return []
 
 
 def struct_fields(struct: type, heading: str) -> str:
@@ -183,6 +191,10 @@ def type_name(kind: msgspec.inspect.Type) -> str:
         return kind.cls.__name__
     if isinstance(kind, msgspec.inspect.ListType):
         return f"array{count_of(kind)}: {type_name(kind.item_type)}"
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return " or ".join(map(type_name, kind.types))
+    if isinstance(kind, msgspec.inspect.NoneType):
+        return "nil"
     if isinstance(kind, msgspec.inspect.DictType):
         return f"map{count_of(kind)}: {type_name(kind.key_type)}; to {type_name(kind.value_type)}"
     if isinstance(kind, msgspec.inspect.TupleType):

@@ -19,6 +19,7 @@ from ppnext.sched.policy import Policy
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.outcomes import encode_exception, encode_result
 from ppnext.shipping.outfit import Outfitter
+from ppnext.terms import Terms
 from ppnext.wire.messages import Died, Outcome
 
 PATIENCE = 20.0
@@ -103,7 +104,17 @@ def submitter(client):
 
     def submit(group="default", callback=None, callbackargs=(), once=False) -> Job:
         called = None if callback is None else (callback, callbackargs)
-        job = Job(client, next(tids), group, None, Definition, b"arguments", called, (), once)
+        job = Job(
+            client,
+            next(tids),
+            group,
+            None,
+            Definition,
+            b"arguments",
+            called,
+            (),
+            Terms(0 if once else None),
+        )
         client.submit(job)
         return job
 
@@ -162,17 +173,17 @@ def test_statistics(client, submit):
     for _ in jobs:
         node.answer()
     assert client.wait(None, PATIENCE)
-    stats = client.stats()["node1"]
+    stats = client.roster.stats()["node1"]
     assert (stats.ncpus, stats.njobs, stats.time, stats.attempts, stats.lost) == (2, 3, 1.5, 4, 1)
     node.lose()
-    assert client.stats()["node1"].ncpus == 0 and client.active_nodes() == {}
+    assert client.roster.stats()["node1"].ncpus == 0 and client.roster.active() == {}
 
 
 def test_nodes_of_one_name_are_one_node(client):
     for _ in range(3):
         Node(client, "local", kind=NodeKind.WORKER)
     Node(client, "node1", slots=4)
-    assert client.active_nodes() == {"local": 3, "node1": 4}
+    assert client.roster.active() == {"local": 3, "node1": 4}
     assert client.wait_for_nodes(2, 0)
     assert not client.wait_for_nodes(3, 0)
 

@@ -31,7 +31,7 @@ class Definition:
 class Call:
     """What a job is about."""
 
-    uses = ()
+    uses, limits = (), None
 
     def __init__(self, definition, arguments) -> None:
         self.definition, self.arguments = definition, arguments
@@ -44,6 +44,9 @@ class FakeLink:
         self.node = engine.new_node()
         self.name, self.kind, self.slots, self.latency = name, kind, slots, latency
         self.asked: list[tuple[object, ...]] = []
+
+    def stop(self, job, grace):
+        self.asked.append(("stop", job, grace))
 
     def define(self, definition):
         self.asked.append(("define", definition.digest, definition.payload))
@@ -259,7 +262,7 @@ def test_a_result_that_comes_twice_counts_once(engine, audience, link):
 
 def test_a_cancelled_job_that_waits_is_forgotten(engine, audience):
     submit(engine, 1)
-    engine.cancel(1)
+    engine.cancel(1, 0.0)
     assert engine.unfinished == 0
     link = FakeLink(engine)
     engine.on_joined(link)
@@ -268,9 +271,10 @@ def test_a_cancelled_job_that_waits_is_forgotten(engine, audience):
 
 def test_nobody_hears_of_a_job_that_was_cancelled_while_it_ran(engine, audience, link):
     submit(engine, 1)
-    engine.cancel(1)
+    engine.cancel(1, 0.0)
     assert ("retract", ((1, 1),)) in link.asked
     engine.on_returned(link, Returned([], [(1, 1)]))
+    assert ("stop", (1, 1), 0.0) in link.asked
     report(engine, link, result(1))
     assert audience.of("job_finished") == [] and engine.unfinished == 0
     submit(engine, 2)
@@ -351,7 +355,7 @@ def test_functions_that_nobody_calls_are_kept_for_a_while_and_not_for_ever(audie
 def held(engine):
     """The functions that the engine holds, whoever else does."""
     gc.collect()
-    return dict(engine._definitions)
+    return dict(engine._definitions._known)
 
 
 def test_functions_that_no_job_calls_are_bounded_in_bytes(engine):
@@ -372,7 +376,7 @@ def test_a_function_larger_than_all_that_is_kept_stays_until_the_next(engine):
 def test_a_function_given_again_is_kept_once(engine):
     for _ in range(1000):
         engine.provide(F, bytes(1 << 20))
-    assert len(engine._recent) == 1
+    assert len(engine._definitions._recent) == 1
 
 
 def test_a_function_is_kept_while_a_job_calls_it(engine, link):
@@ -381,7 +385,7 @@ def test_a_function_is_kept_while_a_job_calls_it(engine, link):
     engine.clear()
     assert engine.definition(G).payload == b"code"
     report(engine, link, result(1))
-    assert engine._newest is None or held(engine).keys() <= {G}
+    assert engine._definitions._newest is None or held(engine).keys() <= {G}
 
 
 def test_of_equal_functions_any_that_has_its_payload_will_do(engine, link):
@@ -400,7 +404,8 @@ def test_a_cleared_engine_holds_nothing(engine, link):
     engine.provide(F, b"code")
     engine.clear()
     report(engine, link, result(1))
-    assert not engine._recent and not engine._missing and not engine._recent_size
+    kept = engine._definitions
+    assert not kept._recent and not engine._missing and not kept._recent_size
     assert F not in held(engine)
 
 

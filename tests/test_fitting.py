@@ -15,7 +15,8 @@ from ppnext.engine import Engine
 from ppnext.fitting import Fitting, why_not
 from ppnext.needs import Need
 from ppnext.sched.model import JobId, JobState, NodeKind
-from ppnext.wire.messages import Hello, Unfit
+from ppnext.terms import Terms
+from ppnext.wire.messages import PROTOCOL, Hello, Limits, Unfit
 
 
 class Definition:
@@ -32,27 +33,30 @@ class Definition:
 class Job:
     """What a client's job is to the engine."""
 
-    uses, arguments, once = (), b"", False
+    uses, arguments, limits = (), b"", None
 
     def __init__(self, tid: int, definition: Definition, requires: tuple[str, ...] = ()) -> None:
-        self.tid, self.definition, self.requires = tid, definition, requires
+        self.tid, self.definition, self.terms = tid, definition, Terms(requires=requires)
+
+
+def know(stage: Stage, requires: tuple[str, ...]) -> tuple[str, ...]:
+    """Have the fitting know what this process has of what is required."""
+    stage.fitting.know(requires)
+    return requires
 
 
 class Link:
     """A node that notes what it is asked and sent."""
 
-    def __init__(self, stage: Stage, python: str, kind: NodeKind, knows: bool = True) -> None:
+    def __init__(self, stage: Stage, python: str, kind: NodeKind, protocol: int = PROTOCOL) -> None:
         self.node = stage.engine.new_node()
         self.kind, self.slots, self.latency, self.name = kind, 8, 0.001, f"node{self.node}"
-        self.hello = Hello(2, "0", python, self.name, 1, 8)
+        self.hello = Hello(protocol, "0", python, self.name, 1, 8)
         self.asked: list[list[str]] = []
         self.sent: list[int] = []
-        self._knows = knows
 
-    def ask(self, distributions: Sequence[str]) -> bool:
-        if self._knows:
-            self.asked.append(list(distributions))
-        return self._knows
+    def ask(self, distributions: Sequence[str]) -> None:
+        self.asked.append(list(distributions))
 
     def run(self, jobs: Sequence[JobState]) -> None:
         self.sent += [job.id for job in jobs]
@@ -92,8 +96,8 @@ class Stage:
     def node_gone(self, link: Any, cause: str | None) -> None:
         self.fitting.gone(link)
 
-    def join(self, python: str, kind: NodeKind = NodeKind.DAEMON, knows: bool = True) -> Link:
-        link = Link(self, python, kind, knows)
+    def join(self, python: str, kind: NodeKind = NodeKind.DAEMON, protocol: int = PROTOCOL) -> Link:
+        link = Link(self, python, kind, protocol)
         self.engine.on_joined(link)  # type: ignore[arg-type]  # a fake
         return link
 
@@ -132,7 +136,7 @@ def test_without_ppservers_all_have_the_same_python(stage: Stage) -> None:
 
 def test_nodes_are_asked_once_and_jobs_wait_for_the_answer(stage: Stage) -> None:
     node = stage.join("3.12.1")
-    requires = stage.fitting.check(("no-such-thing>=2", "python>=3.11"))
+    requires = know(stage, ("no-such-thing>=2", "python>=3.11"))
     stage.submit(Job(1, Definition(), requires), Job(2, Definition(), requires))
     assert node.asked == [["no-such-thing"]] and node.sent == []
     assert "has not said yet" in stage.engine.why_not(1)[0][1]
@@ -144,23 +148,34 @@ def test_nodes_are_asked_once_and_jobs_wait_for_the_answer(stage: Stage) -> None
 
 def test_a_node_without_it_says_so_in_the_status(stage: Stage) -> None:
     node = stage.join("3.12.1")
-    stage.submit(Job(1, Definition(), stage.fitting.check(("no-such-thing",))))
+    stage.submit(Job(1, Definition(), know(stage, ("no-such-thing",))))
     stage.tell(node, **{"no-such-thing": ""})
     assert stage.engine.why_not(1) == [(node.name, "has no no-such-thing")]
 
 
-def test_an_older_node_cannot_say(stage: Stage) -> None:
-    node = stage.join("3.12.1", knows=False)
-    stage.submit(Job(1, Definition(), stage.fitting.check(("no-such-thing",))))
+def test_an_older_node_gets_no_jobs_that_have_limits(stage: Stage) -> None:
+    old = stage.join("3.12.1", protocol=2)
+    job = Job(1, Definition())
+    job.terms = Terms(limits=Limits(timeout=1.0))
+    stage.submit(job)
     assert "older ppnext" in stage.engine.why_not(1)[0][1]
-    assert node.sent == []
+    new = stage.join("3.12.1")
+    assert (old.sent, new.sent) == ([], [1])
+
+
+def test_a_job_goes_to_the_node_that_it_names(stage: Stage) -> None:
+    first, second = stage.join("3.12.1"), stage.join("3.12.1")
+    job = Job(1, Definition())
+    job.terms = Terms(node=second.name)
+    stage.submit(job)
+    assert (first.sent, second.sent) == ([], [1])
 
 
 def test_workers_of_this_machine_have_what_this_process_has(stage: Stage) -> None:
     worker = stage.join("3.11.1", NodeKind.WORKER)
-    stage.submit(Job(1, Definition(), stage.fitting.check(("msgspec",))))
+    stage.submit(Job(1, Definition(), know(stage, ("msgspec",))))
     assert worker.sent == [1] and worker.asked == []
-    stage.submit(Job(2, Definition(), stage.fitting.check(("no-such-thing",))))
+    stage.submit(Job(2, Definition(), know(stage, ("no-such-thing",))))
     assert stage.engine.why_not(2) == [(worker.name, "has no no-such-thing")]
 
 

@@ -23,6 +23,7 @@ import pytest
 from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, NodeLost, RemoteError
 from ppnext.job import Job, mark_finished, mark_sent
+from ppnext.nodes.guard import GRACE
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.outcomes import encode_exception, encode_result
 from ppnext.wire.messages import Outcome
@@ -37,12 +38,14 @@ class Owner:
     def __init__(self) -> None:
         self.callbacks = CallbackThread()
         self.gone: list[Job] = []
+        self.graces: list[float] = []
 
     def describe(self, job: Job) -> str:
         return f"job {job.tid} is somewhere"
 
-    def cancelled(self, job: Job) -> None:
+    def cancelled(self, job: Job, grace: float) -> None:
         self.gone.append(job)
+        self.graces.append(grace)
 
     def attend(self, job: Job) -> None:
         """A thread that waits sleeps on a lock."""
@@ -201,15 +204,23 @@ def test_cancelling_wakes_those_who_wait(job, owner):
     assert repr(job) == "<Job 7 cancelled>"
 
 
-def test_cancelling_twice_is_cancelling_once(job, owner):
-    assert job.cancel() and job.cancel()
-    assert owner.gone == [job]
+def test_who_has_cancelled_can_kill(job, owner):
+    send(job)
+    assert job.cancel() and job.cancel(kill=True)
+    assert owner.gone == [job, job] and owner.graces == [GRACE, 0.0]
 
 
-@pytest.mark.parametrize("happened", [send, lambda job: finish(job, 1)])
-def test_what_has_been_sent_or_has_ended_is_not_cancelled(job, owner, happened):
-    happened(job)
-    assert not job.cancel() and not job.cancelled()
+def test_what_has_been_sent_is_cancelled_but_not_dropped(job, owner):
+    send(job)
+    assert not job.drop() and not job.cancelled()
+    assert job.cancel() and job.drop() and job.cancelled()
+    with pytest.raises(JobCancelled, match="while it was on"):
+        job()
+
+
+def test_what_has_ended_is_not_cancelled(job, owner):
+    finish(job, 1)
+    assert not job.cancel() and not job.drop() and not job.cancelled()
     assert owner.gone == []
 
 

@@ -72,6 +72,7 @@ def test_template_takes_what_parallel_python_takes_in_its_order():
         "callbackargs",
         "group",
         "globals",
+        "terms",
     ]
 
 

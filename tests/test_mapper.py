@@ -30,7 +30,7 @@ class Done:
     def result(self) -> object:
         return self._value
 
-    def cancel(self) -> bool:
+    def drop(self) -> bool:
         return False
 
 

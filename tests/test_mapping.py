@@ -89,7 +89,7 @@ class FakeJob:
         assert self._failure is None
         return self._value
 
-    def cancel(self) -> bool:
+    def drop(self) -> bool:
         if not self.is_over:
             self.was_cancelled = True
             self._over()

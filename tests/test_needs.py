@@ -6,7 +6,12 @@ import pytest
 
 from ppnext.needs import Facts, Need, distributions, fits, minor, parse_requires, with_same
 
-NODE = Facts("3.12.4", {"numpy": "2.1.0", "scipy": "", "pandas": None, "torch": "2.0.1+cu118"})
+NODE = Facts(
+    "3.12.4",
+    {"numpy": "2.1.0", "scipy": "", "pandas": "", "torch": "2.0.1+cu118"},
+    name="ws1:60000",
+)
+OLD = NODE._replace(limits=False)
 
 
 @pytest.mark.parametrize(
@@ -27,10 +32,12 @@ NODE = Facts("3.12.4", {"numpy": "2.1.0", "scipy": "", "pandas": None, "torch": 
         (Need(requires=("torch==2.0.1",)), None),
         (Need(requires=("scipy",)), "has no scipy"),
         (Need(requires=("jax",)), "has not said yet whether it has jax"),
-        (
-            Need(requires=("pandas",)),
-            "has an older ppnext, which cannot say whether it has pandas",
-        ),
+        (Need(requires=("pandas",)), "has no pandas"),
+        (Need(node="ws?"), None),
+        (Need(node="ws1:6*"), None),
+        (Need(node="ws2"), "is not ws2"),
+        (Need(limited=True), None),
+        (Need(priority=7), None),
         (Need(requires=("python>=3.11",)), None),
         (Need(requires=("python>=3.13",)), "has Python 3.12.4, not >=3.13"),
         (Need("3.12", requires=("numpy", "scipy")), "has no scipy"),
@@ -38,6 +45,11 @@ NODE = Facts("3.12.4", {"numpy": "2.1.0", "scipy": "", "pandas": None, "torch": 
 )
 def test_whether_a_node_fits(need: Need, lack: str | None) -> None:
     assert fits(need, NODE) == lack
+
+
+def test_an_older_node_holds_no_jobs_to_limits() -> None:
+    assert fits(Need(limited=True), OLD) == "has an older ppnext, which cannot hold jobs to limits"
+    assert fits(Need(), OLD) is None
 
 
 def test_requirements_in_any_spelling_are_one_need() -> None:

@@ -7,15 +7,17 @@ and one for what cannot wait until then. To a daemon both are the same.
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import cast
 
 from ppnext.errors import ProtocolError
+from ppnext.nodes.guard import Guard, GuardedProcess
 from ppnext.nodes.roles import Call, Definition, Owner
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.runtime.streams import Stream
-from ppnext.sched.model import JobState, NodeId, NodeKind
+from ppnext.sched.model import JobState, NodeId, NodeKind, Verdict
 from ppnext.wire.connection import Received
 from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
@@ -24,6 +26,7 @@ from ppnext.wire.messages import (
     PROTOCOL,
     SINCE,
     Ask,
+    Began,
     Define,
     Died,
     Drop,
@@ -33,6 +36,7 @@ from ppnext.wire.messages import (
     Hello,
     Hold,
     JobRef,
+    Limits,
     Message,
     Need,
     Offer,
@@ -43,6 +47,7 @@ from ppnext.wire.messages import (
     Run,
     Seek,
     Start,
+    Stop,
     Unfit,
 )
 from ppnext.wire.payloads import Payload, split, view_of
@@ -75,6 +80,7 @@ class Link:
         on_closed: called once when the link has been closed, whoever closed it.
         sharing: passes large payloads on as memory; None if the node is on another machine.
         soon: has the owner's loop make a call; from any thread at any time.
+        later: has it make a call after so many seconds.
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class Link:
         on_closed: Callable[[Link], None],
         sharing: Sharing | None = None,
         soon: Callable[[Callable[[], None]], object] | None = None,
+        later: Callable[[float, Callable[[], None]], TimerHandle] | None = None,
     ) -> None:
         self.node = node
         self.name = name
@@ -101,17 +108,26 @@ class Link:
         self._on_closed = on_closed
         self._sharing = sharing
         self._soon = soon
+        self._later = later
         # Large arguments that were made to be shared here, by job.
         self._shared: dict[int, Shared] = {}
         self._jobs: Stream | None = None
         self._control: Stream | None = None
+        # Of a worker here: what stops its jobs.
+        self._guard: Guard | None = None
         # Content hashes of the functions that the node has been sent.
         self._defined: set[bytes] = set()
         self._closed = False
 
-    def attach(self, jobs: Stream, control: Stream) -> None:
-        """Give the link its streams, before anything is sent or received."""
+    def attach(self, jobs: Stream, control: Stream, process: GuardedProcess | None = None) -> None:
+        """Give the link its streams, before anything is sent or received.
+
+        Args:
+            process: the worker, if it is one of this machine.
+        """
         self._jobs, self._control = jobs, control
+        if process is not None and self._later is not None:
+            self._guard = Guard(process, self._later, control.send)
 
     @property
     def jobs(self) -> Stream | None:
@@ -143,6 +159,7 @@ class Link:
         """
         self.held += len(jobs)
         definition: Definition | None = None
+        limits: Limits | None = None
         starts: list[Start] = []
         arguments: list[Payload] = []
         room = 0
@@ -154,18 +171,23 @@ class Link:
                 payload = self._share(job.id, payload)
             room -= size
             # Jobs share a message if they call the same function and none is large.
-            if room < 0 or call.definition is not definition or type(payload) is not bytes:
+            if (
+                room < 0
+                or call.definition is not definition
+                or call.limits is not limits
+                or type(payload) is not bytes
+            ):
                 if definition is not None:
-                    self._send_run(definition, starts, arguments)
+                    self._send_run(definition, limits, starts, arguments)
                     starts, arguments = [], []
-                definition = call.definition
+                definition, limits = call.definition, call.limits
                 room = CHUNK_LIMIT - size if type(payload) is bytes else 0
             if call.uses:
                 self._define_all(call.uses)
-            starts.append(Start(job.id, job.attempt, size, job.once))
+            starts.append(Start(job.id, job.attempt, size, job.retries == 0))
             arguments.append(payload)
         if definition is not None:
-            self._send_run(definition, starts, arguments)
+            self._send_run(definition, limits, starts, arguments)
 
     def _define_all(self, used: Sequence[object]) -> None:
         for definition in cast("Sequence[Definition]", used):
@@ -183,33 +205,50 @@ class Link:
         return shared
 
     def _send_run(
-        self, definition: Definition, starts: list[Start], arguments: list[Payload]
+        self,
+        definition: Definition,
+        limits: Limits | None,
+        starts: list[Start],
+        arguments: list[Payload],
     ) -> None:
         digest = definition.digest
         if digest not in self._defined:
             self.define(definition)
         for first in range(0, len(starts), BATCH_LIMIT):
             part = slice(first, first + BATCH_LIMIT)
-            self._stream(self._jobs).send(Run(digest, starts[part]), arguments[part])
+            self._stream(self._jobs).send(Run(digest, starts[part], limits), arguments[part])
 
     def retract(self, jobs: Iterable[JobRef]) -> None:
         """Ask for jobs that have not been started."""
         self._stream(self._control).send(Retract(list(jobs)))
 
-    def ask(self, distributions: Sequence[str]) -> bool:
-        """Ask which versions of some distributions are there. Return False if it knows no such
-        question."""
-        return self._say_if_known(Ask(list(distributions)))
+    def stop(self, job: JobRef, grace: float) -> None:
+        """Stop a job that has been started.
+
+        Args:
+            grace: seconds that it has to end by itself.
+        """
+        if self._guard is not None:
+            self._guard.stop(job, grace)
+        elif self._knows(Stop):
+            self._stream(self._control).send(Stop(*job, grace))
+
+    def watch(self, began: Began, limits: Limits) -> None:
+        """Hold a job that a worker here has begun to its limits."""
+        if self._guard is not None:
+            self._guard.begin(began, limits)
+
+    def ask(self, distributions: Sequence[str]) -> None:
+        """Ask which versions of some distributions are there."""
+        self._stream(self._jobs).send(Ask(list(distributions)))
 
     def found(self, module: str, digest: bytes, why: str = "") -> None:
         """Answer a job there that looks for a module; with no digest if there is none."""
-        self._say_if_known(Found(module, digest, why))
+        self._stream(self._jobs).send(Found(module, digest, why))
 
-    def _say_if_known(self, message: Message) -> bool:
-        known = self.hello is not None and self.hello.protocol >= SINCE.get(type(message), 1)
-        if known:
-            self._stream(self._jobs).send(message)
-        return known
+    def _knows(self, message: type[Message]) -> bool:
+        """Whether the node understands such a message."""
+        return self.hello is not None and self.hello.protocol >= SINCE.get(message, OLDEST)
 
     def close(self, reason: str) -> None:
         """Say Bye and close. The owner is not told."""
@@ -233,8 +272,12 @@ class Link:
         self._shared.clear()
         for stream in {self._jobs, self._control} - {None}:
             self._stream(stream).close()
+        verdict: Verdict | None = None
+        if self._guard is not None:
+            running = self._guard.running(running)
+            verdict = self._guard.ended()
         if self.hello is not None:
-            self._owner.on_lost(self, cause, running)
+            self._owner.on_lost(self, cause, running, verdict)
         self._on_closed(self)
 
     # What the node says.
@@ -277,7 +320,11 @@ class Link:
         elif isinstance(message, Died):
             self.held -= 1
             self._owner.on_died(self, message)
+        elif isinstance(message, Began):
+            self._owner.on_began(self, message)
         elif isinstance(message, Unfit):
+            if self._guard is not None:
+                self._guard.close()
             self.held -= 1
             self._take_back(message.job, False)
             self._owner.on_unfit(self, message)
@@ -310,8 +357,22 @@ class Link:
             self._sharing.take_back(shared, reusable)
 
     def _tell_results(self, outcomes: list[Outcome], payloads: list[Payload]) -> None:
-        self.held -= len(outcomes)
-        self._owner.on_results(self, outcomes, payloads)
+        if self._guard is not None and self._guard.job is not None:
+            self._judge(outcomes, payloads)
+        if outcomes and not self._closed:
+            self.held -= len(outcomes)
+            self._owner.on_results(self, outcomes, payloads)
+
+    def _judge(self, outcomes: list[Outcome], payloads: list[Payload]) -> None:
+        """If the job that the guard watches has ended: if it had been stopped, that is how."""
+        for place, it in enumerate(outcomes):
+            if self._guard is not None and self._guard.job == (it.job, it.attempt):
+                verdict = self._guard.ended()
+                if verdict is not None:
+                    del outcomes[place], payloads[place]
+                    self.held -= 1
+                    self._owner.on_stopped(self, (it.job, it.attempt), verdict)
+                return
 
     def _free_later(self, job: int, attempt: int, reusable: bool) -> None:
         """Nothing here uses a shared result any more. Called in any thread at any time."""

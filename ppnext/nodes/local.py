@@ -167,6 +167,7 @@ class WorkerPool:
             self._on_closed,
             self.sharing,
             self._turn.soon,
+            self._turn.later,
         )
         worker = _Worker(process, link)
         now = self._loop.time()
@@ -180,7 +181,7 @@ class WorkerPool:
         jobs = Connection(now, in_order=True, adopt=self.sharing.adopt)
         worker.jobs = Stream(self._turn, process.jobs, jobs, on_messages, on_end, True)
         control = Stream(self._turn, process.control, Connection(now), on_messages, on_end)
-        link.attach(worker.jobs, control)
+        link.attach(worker.jobs, control, process)
         self._workers[link.node] = worker
         worker.jobs.send(self._setup)
         self._watch_exit(worker)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ppnext.wire.messages import Died, Outcome, Returned, Unfit
+from ppnext.sched.model import Verdict
+from ppnext.wire.messages import Began, Died, JobRef, Limits, Outcome, Returned, Unfit
 from ppnext.wire.payloads import Payload
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class Call(Protocol):
     def uses(self) -> Sequence[object]:
         """Definitions of the objects that the arguments refer to, as far as that is known."""
 
+    @property
+    def limits(self) -> Limits | None:
+        """What it may use; None if that is not limited."""
+
 
 class Owner(Protocol):
     """Who is told what links report: an engine."""
@@ -61,8 +66,11 @@ class Owner(Protocol):
     ) -> None:
         """Jobs ended by themselves."""
 
+    def on_began(self, link: Link, began: Began) -> None:
+        """A worker has started a job that has limits."""
+
     def on_died(self, link: Link, died: Died) -> None:
-        """A job's worker, somewhere behind the node, is gone."""
+        """An attempt has no outcome: its worker is gone, or it went beyond a limit."""
 
     def on_returned(self, link: Link, returned: Returned) -> None:
         """The node gave jobs back, or said which it keeps."""
@@ -85,5 +93,15 @@ class Owner(Protocol):
     def on_draining(self, link: Link) -> None:
         """The node is to get no more jobs, and to be closed when it has none."""
 
-    def on_lost(self, link: Link, cause: str, running: int | None) -> None:
-        """The node is gone; its link is closed. It has started this job last, if that is known."""
+    def on_stopped(self, link: Link, job: JobRef, verdict: Verdict) -> None:
+        """A worker has ended a job that it was told to stop, for going beyond a limit."""
+
+    def on_lost(
+        self, link: Link, cause: str, running: int | None, verdict: Verdict | None = None
+    ) -> None:
+        """The node is gone; its link is closed.
+
+        Args:
+            running: the job that it has started last, if that is known.
+            verdict: why that job was stopped, and the worker killed for it.
+        """

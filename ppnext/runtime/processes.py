@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from time import monotonic, sleep
 
-from ppnext.runtime.progress import SIZE, Progress
+from ppnext.runtime.progress import SIZE, STACK_SIGNAL, Progress
 
 __all__ = ["WorkerProcess", "check_platform", "start_worker", "worker_environment"]
 
@@ -129,6 +129,23 @@ class WorkerProcess:
         self._reap(0)
         os.close(self._output)
         self._progress.close()
+
+    def kill(self) -> None:
+        """Kill the process and all that its jobs have started. Its end is seen as any other."""
+        if not self._closed:
+            with suppress(ProcessLookupError):  # it has ended already
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def ask_where(self) -> int:
+        """Ask the process where its job is. Returns what ``where`` is to be given."""
+        since = self._progress.written()
+        if STACK_SIGNAL is not None and self.is_running():
+            os.kill(self.pid, STACK_SIGNAL)
+        return since
+
+    def where(self, asked: int) -> str:
+        """Return where the job was when the process was asked; see ``Progress.stack``."""
+        return self._progress.stack(asked)
 
     def last_started(self) -> int | None:
         """Return the number of the job that it has started last; None if it has started none."""

@@ -12,6 +12,7 @@ randomness. The client's engine and each session of a daemon own one instance ea
 * ``pool``       the jobs with one need, and the nodes that can run them
 * ``pools``      all of those
 * ``dispatcher`` gives jobs to nodes, and asks for them back
+* ``aftermath``  what becomes of a job that its node gives back, keeps, or has lost
 * ``scheduler``  the events: what becomes of jobs and nodes
 * ``fairshare``  how a daemon's slots are divided among its sessions
 * ``invariants`` what must hold after every event

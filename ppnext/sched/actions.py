@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from ppnext.sched.model import JobId, JobState, Mishap, NodeId, Ref
 
-__all__ = ["Action", "Assign", "Cause", "End", "Kept", "Release", "Retract", "Withdrawn"]
+__all__ = ["Action", "Assign", "Cause", "End", "Kept", "Release", "Retract", "Stop", "Withdrawn"]
 
 
 class Cause(Enum):
@@ -17,6 +17,7 @@ class Cause(Enum):
     WORKER_DIED = "its worker died, and it may not be run again"
     NODE_LOST = "its node was lost, and it may not be run again"
     LOST_TOO_OFTEN = "its nodes were lost too often"
+    LIMIT = "it went beyond a limit"
 
 
 class Assign(NamedTuple):
@@ -35,6 +36,15 @@ class Retract(NamedTuple):
 
     node: NodeId
     jobs: list[Ref]
+
+
+class Stop(NamedTuple):
+    """Stop a job that a node has started, and that nobody wants any more."""
+
+    node: NodeId
+    job: Ref
+    grace: float
+    """Seconds after which its process may be killed."""
 
 
 class End(NamedTuple):
@@ -63,4 +73,4 @@ class Release(NamedTuple):
     node: NodeId
 
 
-Action: TypeAlias = Assign | Retract | End | Withdrawn | Kept | Release
+Action: TypeAlias = Assign | Retract | Stop | End | Withdrawn | Kept | Release

@@ -1,9 +1,9 @@
 """Dispatcher: gives waiting jobs to nodes, and asks for them back where others could run them.
 
-Which job is next: of all that wait, the one with the smallest number of those that are at the front
-of their pool and for which a node is open. Which node takes it: the least loaded that can run it.
-It takes as many from this pool as is its part (``Loads.part``), but none that is younger than the
-next job of another pool.
+Which job is next: of all that wait, of those at the front of their pool and for which a node is
+open, the one with the highest priority, and of equals the smallest number. Which node takes it: the
+least loaded that can run it. It takes as many from this pool as is its part (``Loads.part``), but
+none that is younger than the next job of another pool of the same priority.
 
 A node that has room where no other has is the rule while jobs wait. It is given what it can run,
 from all pools by the numbers of the jobs, without any other node being looked at.
@@ -17,14 +17,15 @@ an end.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 
 from ppnext.sched.actions import Action, Assign, Release, Retract
-from ppnext.sched.model import ASSIGNED, PLACED, JobState, NodeId, NodeState
+from ppnext.sched.model import ASSIGNED, PLACED, JobId, JobState, NodeId, NodeState
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Pool
-from ppnext.sched.pools import Pools
+from ppnext.sched.pools import Pools, Turn, turn_of
 
 __all__ = ["Dispatcher"]
 
@@ -120,16 +121,16 @@ class Dispatcher:
     def _fill(self, node: NodeState, room: int) -> None:
         """Give a node what it can run of what waits, the oldest first."""
         pools = self._pools
-        ready = [entry for entry in pools.ready() if entry[1].reason(node) is None]
+        ready = [turn for turn in pools.ready() if turn[2].reason(node) is None]
         heapify(ready)
         batches: _Batches = {}
         while room and ready:
-            pool = heappop(ready)[1]
-            given = pool.backlog.take_before(room, ready[0][0] if ready else None)
+            pool = heappop(ready)[2]
+            given = pool.backlog.take_before(room, _limit(pool, ready[:1]))
             self._give(node, given, batches)
             room -= len(given)
             if pool.backlog.waiting:
-                heappush(ready, (pool.backlog.front(), pool))
+                heappush(ready, turn_of(pool))
 
     def _place_by_number(self) -> None:
         """Place as ``place`` does, from all pools by the numbers of the jobs."""
@@ -138,18 +139,18 @@ class Dispatcher:
         heapify(ready)
         batches: _Batches = {}
         while ready and self._loads.open_slots:
-            pool = ready[0][1]
+            pool = ready[0][2]
             backlog, loads = pool.backlog, pools.current(pool)
             node = loads.least()
             if node is None:
                 heappop(ready)
                 continue
-            limit = min((front for front, _ in ready[1:3]), default=None)
+            limit = _limit(pool, ready[1:3])
             given = backlog.take_before(loads.part(node, backlog.waiting), limit)
             self._give(node, given, batches)
             pools.update(node)
             if backlog.waiting:
-                heapreplace(ready, (backlog.front(), pool))
+                heapreplace(ready, turn_of(pool))
             else:
                 heappop(ready)
 
@@ -191,3 +192,8 @@ class Dispatcher:
             last = Retract(node, [])
             self.actions.append(last)
         last.jobs.append((state.id, state.attempt))
+
+
+def _limit(pool: Pool, following: Iterable[Turn]) -> JobId | None:
+    """Return before which job's number the turn of a pool ends; None if none of equals follows."""
+    return min((job for priority, job, _ in following if -priority == pool.priority), default=None)

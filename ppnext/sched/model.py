@@ -32,6 +32,7 @@ __all__ = [
     "DAEMON",
     "ENDED",
     "FINISHED",
+    "NOBODY",
     "PLACED",
     "RETRACTING",
     "RUN",
@@ -42,6 +43,7 @@ __all__ = [
     "Intent",
     "JobId",
     "JobState",
+    "Limit",
     "Mishap",
     "Need",
     "NodeId",
@@ -50,10 +52,14 @@ __all__ = [
     "Ran",
     "Ref",
     "Status",
+    "Verdict",
 ]
 
 JobId = NewType("JobId", int)
 NodeId = NewType("NodeId", int)
+
+NOBODY = JobId(-1)
+"""No job: the number of none."""
 
 Ref: TypeAlias = tuple[JobId, int]
 """A job's number and the attempt that is meant."""
@@ -137,14 +143,47 @@ class NodeKind(Enum):
 WORKER, DAEMON = NodeKind
 
 
+class Limit(Enum):
+    """What a job may go beyond, and is then stopped."""
+
+    TIMEOUT = "it ran longer than its timeout"
+    MEMORY = "it had more memory than it may"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why an attempt was stopped where it ran.
+
+    Attributes:
+        limit: what it went beyond.
+        cause: the same in words.
+        stack: where it was, as text, the innermost call last; empty if that is not known.
+        peak: most bytes of memory that it was seen to have; 0 if nobody looked.
+    """
+
+    limit: Limit
+    cause: str
+    stack: str = ""
+    peak: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Mishap:
-    """One attempt that did not end by itself."""
+    """One attempt that did not end by itself.
+
+    Attributes:
+        attempt: its number.
+        node: the name of the node.
+        cause: what happened, in words.
+        blamed: whether the job is to blame for the death of its worker.
+        verdict: why it was stopped, if it was.
+    """
 
     attempt: int
     node: str
     cause: str
     blamed: bool
+    verdict: Verdict | None = None
 
 
 class JobState:
@@ -153,7 +192,8 @@ class JobState:
     Attributes:
         id: its number.
         call: what to run; the owner's, never looked at here.
-        once: started at most once: never placed again after an attempt that may have started.
+        retries: how often it may be placed again after an attempt that may have started; None for
+            as often as the policy has it.
         need: what it asks of its node; None: nothing. Changed by the scheduler alone.
         status: where it stands.
         intent: what is to become of it when its node gives it back.
@@ -172,14 +212,21 @@ class JobState:
         "mishaps",
         "need",
         "node",
-        "once",
+        "retries",
         "status",
     )
 
-    def __init__(self, id: JobId, call: object, once: bool = False, need: Need = None) -> None:
+    def __init__(
+        self,
+        id: JobId,
+        call: object,
+        once: bool = False,
+        need: Need = None,
+        retries: int | None = None,
+    ) -> None:
         self.id = id
         self.call = call
-        self.once = once
+        self.retries = 0 if once else retries
         self.need = need
         self.status = WAITING
         self.intent = RUN
@@ -203,8 +250,13 @@ class JobState:
         self.status = following
 
     @property
+    def once(self) -> bool:
+        """Whether it must not be started a second time."""
+        return self.retries == 0
+
+    @property
     def deaths(self) -> int:
-        """How many workers have died under this job."""
+        """How many workers have died under this job by its fault."""
         return sum(mishap.blamed for mishap in self.mishaps)
 
     @property
@@ -280,10 +332,13 @@ class NodeState:
         """Return how many of the jobs it holds may have been started; they are the oldest.
 
         Args:
-            running: the one that it has started last, if that is known of a worker.
+            running: the one that it has started last, if that is known of a worker; ``NOBODY`` if
+                it runs none of them.
         """
         if self.kind is DAEMON:
             return len(self.held)
+        if running == NOBODY:
+            return 0
         places = (place for place, job in enumerate(self.held, 1) if job == running)
         return next(places, min(len(self.held), 1))
 

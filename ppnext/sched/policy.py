@@ -57,7 +57,11 @@ class Policy:
 
     def reason_to_give_up(self, job: JobState) -> Cause | None:
         """Return why a job is not run again after its latest mishap; None if it is."""
-        if job.once:
+        if job.mishaps[-1].verdict is not None:
+            return Cause.LIMIT
+        if job.retries is not None:
+            if len(job.mishaps) <= job.retries:
+                return None
             return Cause.WORKER_DIED if job.mishaps[-1].blamed else Cause.NODE_LOST
         if job.deaths >= self.poison_limit:
             return Cause.POISONED

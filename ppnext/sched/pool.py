@@ -14,7 +14,7 @@ from ppnext.sched.backlog import Backlog
 from ppnext.sched.loads import Loads
 from ppnext.sched.model import Need, NodeId, NodeState
 
-__all__ = ["REFUSED", "Fits", "Pool"]
+__all__ = ["REFUSED", "Fits", "Pool", "PriorityOf"]
 
 REFUSED = "has refused such a job"
 """Why a node cannot run jobs that it fits."""
@@ -26,21 +26,29 @@ The same arguments must always give the same answer.
 """
 
 
+PriorityOf: TypeAlias = Callable[[Need], int]
+"""Given a need that is not None, the priority of the jobs that have it: a higher one goes first."""
+
+
 class Pool:
     """The jobs with one need.
 
     Attributes:
         need: what they need.
+        priority: pools with a higher one are placed first.
         backlog: those of them that wait.
         loads: the nodes that can run them, by load.
         jobs: how many of them have not ended; not counted for those that need nothing.
         seen: up to which change of a node ``loads`` is current.
     """
 
-    __slots__ = ("_fits", "_reasons", "backlog", "jobs", "loads", "need", "seen")
+    __slots__ = ("_fits", "_reasons", "backlog", "jobs", "loads", "need", "priority", "seen")
 
-    def __init__(self, nodes: dict[NodeId, NodeState], need: Need, fits: Fits | None) -> None:
+    def __init__(
+        self, nodes: dict[NodeId, NodeState], need: Need, fits: Fits | None, priority: int = 0
+    ) -> None:
         self.need = need
+        self.priority = priority
         self.backlog = Backlog()
         self.loads = Loads(nodes, need)
         self.jobs = 0

@@ -12,15 +12,20 @@ back over this list as far as the pool has not seen it; that is once at most for
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from ppnext.sched.loads import Loads
 from ppnext.sched.model import WAITING, JobId, JobState, Need, NodeId, NodeState
-from ppnext.sched.pool import Fits, Pool
+from ppnext.sched.pool import Fits, Pool, PriorityOf
 
-__all__ = ["ASIDE", "Pools"]
+__all__ = ["ASIDE", "Pools", "Turn", "turn_of"]
 
 ASIDE = 16
 """Most pools kept that have no jobs."""
+
+
+Turn: TypeAlias = tuple[int, JobId, Pool]
+"""When it is a pool's turn, the smallest first: by its priority, then by its first job's number."""
 
 
 class Pools:
@@ -32,14 +37,30 @@ class Pools:
         noting: whether there are others at all, so that changes of nodes are to be noted.
     """
 
-    __slots__ = ("_aside", "_changes", "_fits", "_latest", "_nodes", "general", "noting", "special")
+    __slots__ = (
+        "_aside",
+        "_changes",
+        "_fits",
+        "_latest",
+        "_nodes",
+        "_priority_of",
+        "general",
+        "noting",
+        "special",
+    )
 
-    def __init__(self, nodes: dict[NodeId, NodeState], fits: Fits | None) -> None:
+    def __init__(
+        self,
+        nodes: dict[NodeId, NodeState],
+        fits: Fits | None,
+        priority_of: PriorityOf | None = None,
+    ) -> None:
         self.general = Pool(nodes, None, None)
         self.special: dict[Need, Pool] = {}
         self.noting = False
         self._nodes = nodes
         self._fits = fits
+        self._priority_of = priority_of
         self._aside: dict[Need, Pool] = {}
         self._changes: dict[NodeId, int] = {}
         self._latest = 0
@@ -51,6 +72,11 @@ class Pools:
         """How many jobs wait."""
         special = sum(pool.backlog.waiting for pool in self.special.values())
         return self.general.backlog.waiting + special
+
+    def waiting_from(self, priority: int) -> int:
+        """How many jobs wait that have this priority or a higher one."""
+        pools = (self.general, *self.special.values())
+        return sum(pool.backlog.waiting for pool in pools if pool.priority >= priority)
 
     def append(self, jobs: Sequence[JobState]) -> None:
         """New jobs wait."""
@@ -118,18 +144,21 @@ class Pools:
         """Return the pool of a need that a job has."""
         return self.general if need is None else self.special[need]
 
-    def ready(self) -> list[tuple[JobId, Pool]]:
-        """Return the pools in which jobs wait, each with the number of the first one."""
+    def ready(self) -> list[Turn]:
+        """Return the pools in which jobs wait, in no order, each with its turn."""
         pools = (self.general, *self.special.values())
-        return [(pool.backlog.front(), pool) for pool in pools if pool.backlog.waiting]
+        return [turn_of(pool) for pool in pools if pool.backlog.waiting]
 
     def before(self, job: JobState) -> int:
         """How many jobs will be taken before one that waits. Takes time in proportion."""
-        own = self.of(job.need)
-        others = [pool for _, pool in self.ready() if pool is not own]
-        return own.backlog.before(job.id) + sum(
-            pool.backlog.older(job.id) for pool in others if self._compete(own, pool)
-        )
+        own, ahead = self.of(job.need), 0
+        for _, _, pool in self.ready():
+            if pool is own:
+                ahead += pool.backlog.before(job.id)
+            elif pool.priority >= own.priority and self._compete(own, pool):
+                over = pool.priority > own.priority
+                ahead += pool.backlog.waiting if over else pool.backlog.older(job.id)
+        return ahead
 
     # Nodes.
 
@@ -179,7 +208,8 @@ class Pools:
         return pool.loads
 
     def _new(self, need: Need) -> Pool:
-        pool = Pool(self._nodes, need, self._fits)
+        priority = 0 if self._priority_of is None else self._priority_of(need)
+        pool = Pool(self._nodes, need, self._fits, priority)
         for node in self._nodes.values():
             pool.update(node)
         pool.seen = self._latest
@@ -189,6 +219,11 @@ class Pools:
         """Tell whether any node can run the jobs of both."""
         nodes = self._nodes.values()
         return any(one.reason(node) is None and other.reason(node) is None for node in nodes)
+
+
+def turn_of(pool: Pool) -> Turn:
+    """Return when it is the turn of a pool in which jobs wait."""
+    return -pool.priority, pool.backlog.front(), pool
 
 
 def _by_need(jobs: Iterable[JobState]) -> dict[Need, list[JobState]]:

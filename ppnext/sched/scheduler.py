@@ -36,7 +36,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 
-from ppnext.sched.actions import Action, End, Kept, Withdrawn
+from ppnext.sched.actions import Action, Kept, Withdrawn
+from ppnext.sched.aftermath import Aftermath
 from ppnext.sched.dispatcher import Dispatcher
 from ppnext.sched.model import (
     CANCEL,
@@ -54,9 +55,10 @@ from ppnext.sched.model import (
     NodeState,
     Ran,
     Ref,
+    Verdict,
 )
 from ppnext.sched.policy import Policy
-from ppnext.sched.pool import Fits
+from ppnext.sched.pool import Fits, PriorityOf
 from ppnext.sched.pools import Pools
 
 __all__ = ["Scheduler"]
@@ -68,29 +70,40 @@ class Scheduler:
     Args:
         policy: the numbers behind its decisions.
         fits: why a node cannot run the jobs with a need; without it all nodes can run all jobs.
+        priority_of: the priority of jobs with a need; those that need nothing have 0, as all have
+            without it.
 
     Attributes:
         jobs: the jobs that have not ended, by number.
         nodes: the nodes that are connected, by number.
         pools: the waiting jobs and the nodes that can run them, need by need.
-        rescheduled: how many attempts ended without a result and were followed by another.
         dropped: how many results were refused because their attempt was no longer wanted.
     """
 
-    def __init__(self, policy: Policy | None = None, fits: Fits | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        fits: Fits | None = None,
+        priority_of: PriorityOf | None = None,
+    ) -> None:
         self.jobs: dict[JobId, JobState] = {}
         self.nodes: dict[NodeId, NodeState] = {}
-        self.rescheduled = 0
         self.dropped = 0
-        self.pools = Pools(self.nodes, fits)
+        self.pools = Pools(self.nodes, fits, priority_of)
         self._loads = self.pools.general.loads
         self._policy = policy or Policy()
         self._dispatcher = Dispatcher(self.nodes, self.pools, self._policy)
+        self._aftermath = Aftermath(self.jobs, self.pools, self._dispatcher, self._policy)
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done since the last call."""
         actions, self._dispatcher.actions = self._dispatcher.actions, []
         return actions
+
+    @property
+    def rescheduled(self) -> int:
+        """How many attempts ended without a result and were followed by another."""
+        return self._aftermath.rescheduled
 
     @property
     def waiting(self) -> int:
@@ -159,36 +172,57 @@ class Scheduler:
                 held_by.count(state.need, -1)
                 self.pools.leave(state.need)
             if state.intent is WITHDRAW:
-                self._answer_kept(state)
-            wanted.append(None if state.intent is CANCEL else state)
+                self._aftermath.answer_kept(state)
+            if state.intent is CANCEL:
+                self._aftermath.finished(job)
+                wanted.append(None)
+            else:
+                wanted.append(state)
         self.dropped += wanted.count(None)
         if count:
             held_by.mean_seconds = self._policy.smooth(held_by.mean_seconds, total / count, count)
             self._dispatcher.settle(held_by)
         return wanted
 
-    def on_died(self, node: NodeId, job: JobId, attempt: int, cause: str) -> None:
-        """A daemon reports that the worker that ran this attempt is gone."""
+    def on_died(
+        self,
+        node: NodeId,
+        job: JobId,
+        attempt: int,
+        cause: str,
+        verdict: Verdict | None = None,
+    ) -> None:
+        """A node that is still there reports that an attempt was begun and has no outcome.
+
+        Args:
+            cause: what happened, in words.
+            verdict: why it was stopped; None if its worker is gone, for which it is blamed.
+        """
         held_by = self.nodes[node]
         state = held_by.held.get(job)
         if state is None or state.attempt != attempt:
             self.dropped += 1
             return
         held_by.release(state)
-        self._retry(state, Mishap(attempt, held_by.name, cause, blamed=True))
+        mishap = Mishap(attempt, held_by.name, cause, verdict is None, verdict)
+        self._aftermath.retry(state, mishap)
         self._dispatcher.settle(held_by)
 
-    def on_cancel(self, job: JobId) -> None:
-        """Nobody wants the job any more: it is not started if that can be helped."""
+    def on_cancel(self, job: JobId, grace: float = 0.0) -> None:
+        """Nobody wants the job any more: it is not started, or is stopped where it runs.
+
+        Whether it was stopped is not told. It may be called again with a shorter grace.
+
+        Args:
+            grace: seconds that it has to end by itself when it is stopped.
+        """
         state = self.jobs.get(job)
         if state is None:
             return
         if state.status is WAITING:
-            self._end_waiting(state, "cancelled")
+            self._aftermath.end_waiting(state, "cancelled")
             return
-        self._answer_kept(state)
-        state.intent = CANCEL
-        self._dispatcher.ask(self._node_of(state), [state])
+        self._aftermath.cancel(state, self._node_of(state), grace)
 
     def on_withdraw(self, job: JobId) -> None:
         """The owner wants the job back, unstarted. Answered by one Withdrawn or Kept action."""
@@ -197,7 +231,7 @@ class Scheduler:
             self._dispatcher.actions.append(Kept(job))
             return
         if state.status is WAITING:
-            self._end_waiting(state, "withdrawn")
+            self._aftermath.end_waiting(state, "withdrawn")
             self._dispatcher.actions.append(Withdrawn(state))
             return
         state.intent = WITHDRAW
@@ -235,7 +269,7 @@ class Scheduler:
         self.pools.change([state], need)
         self.pools.of(need).exclude(held_by)
         held_by.release(state)
-        self._give_back(state, "refused")
+        self._aftermath.give_back(state, "refused")
         self._dispatcher.recall(held_by)
         self._dispatcher.settle(held_by)
 
@@ -301,20 +335,28 @@ class Scheduler:
         """
         held_by = self.nodes[node]
         for state in held_by.find(kept):
-            self._note_kept(state, held_by)
+            self._aftermath.note_kept(state, held_by)
         # Oldest first at the front of the queue, where they came from.
         back = held_by.find(returned)
         for state in sorted(back, key=lambda state: state.id, reverse=True):
             held_by.release(state)
-            self._give_back(state)
+            self._aftermath.give_back(state)
         self._dispatcher.settle(held_by)
 
-    def on_node_lost(self, node: NodeId, cause: str, running: JobId | None = None) -> None:
+    def on_node_lost(
+        self,
+        node: NodeId,
+        cause: str,
+        running: JobId | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
         """A node is gone, with all that it held.
 
         Args:
             running: the job that a worker has started last, if that is known; it is blamed, and
-                older ones have ended unheard. Otherwise the oldest one is blamed.
+                older ones have ended unheard. ``NOBODY`` if none was running; if that is not known
+                the oldest one is blamed.
+            verdict: why that job was stopped, and its worker killed for it; it is not blamed then.
         """
         lost = self.nodes.pop(node)
         self.pools.forget(lost)
@@ -322,76 +364,20 @@ class Scheduler:
         for place, state in reversed(list(enumerate(lost.held.values(), 1))):
             lost.release(state)
             if place <= started:
-                blamed = lost.kind is WORKER and place == started
-                self._retry(state, Mishap(state.attempt, lost.name, cause, blamed))
+                mishap = Mishap(state.attempt, lost.name, cause, blamed=False)
+                if lost.kind is WORKER and place == started:
+                    why = cause if verdict is None else verdict.cause
+                    mishap = Mishap(state.attempt, lost.name, why, verdict is None, verdict)
+                self._aftermath.retry(state, mishap)
             else:
-                self._give_back(state)
+                self._aftermath.give_back(state)
         self._dispatcher.place()
         self._dispatcher.level()
-
-    # Decisions.
-
-    def _note_kept(self, state: JobState, node: NodeState) -> None:
-        """A node was asked for a job and has started it."""
-        if state.id not in node.asked:
-            return
-        state.move("kept")
-        state.kept = True
-        node.asked.discard(state.id)
-        self._answer_kept(state)
-
-    def _answer_kept(self, state: JobState) -> None:
-        if state.intent is WITHDRAW:
-            state.intent = RUN
-            self._dispatcher.actions.append(Kept(state.id))
-
-    def _give_back(self, state: JobState, event: str = "returned") -> None:
-        """A job has not been started where it was: what now?"""
-        if state.intent is CANCEL:
-            self._end(state, "cancelled")
-        elif state.intent is WITHDRAW:
-            self._end(state, "withdrawn")
-            self._dispatcher.actions.append(Withdrawn(state))
-        else:
-            state.move(event)
-            self.pools.put_first(state)
-
-    def _retry(self, state: JobState, mishap: Mishap) -> None:
-        """An attempt ended without a result: run the job again, or give it up."""
-        state.mishaps += (mishap,)
-        if state.intent is CANCEL:
-            self._end(state, "cancelled")
-            return
-        self._answer_kept(state)
-        cause = self._policy.reason_to_give_up(state)
-        if cause is None:
-            self.rescheduled += 1
-            state.move("worker died" if mishap.blamed else "node lost")
-            self.pools.put_first(state)
-        else:
-            self._end(state, "given up")
-            self._dispatcher.actions.append(End(state, cause, state.mishaps))
-
-    # Bookkeeping.
 
     def _node_of(self, state: JobState) -> NodeState:
         if state.node is None:
             raise AssertionError(f"job {state.id} is {state.status} but on no node")
         return self.nodes[state.node]
-
-    def _end(self, state: JobState, event: str) -> None:
-        state.move(event)
-        self._forget(state)
-
-    def _forget(self, state: JobState) -> None:
-        del self.jobs[state.id]
-        if state.need is not None:
-            self.pools.leave(state.need)
-
-    def _end_waiting(self, state: JobState, event: str) -> None:
-        state.move(event)
-        self.pools.drop(state)
-        self._forget(state)
 
 
 def _twice(known: Container[JobId], jobs: Iterable[JobState]) -> JobId:

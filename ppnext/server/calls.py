@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ppnext.nodes.roles import Definition
+from ppnext.wire.messages import Limits
 from ppnext.wire.payloads import Payload
 
 __all__ = ["ClientCall"]
@@ -14,12 +15,16 @@ class ClientCall:
     Args:
         definition: the function.
         arguments: as they came.
+        limits: what it may use; None if that is not limited.
     """
 
-    __slots__ = ("arguments", "definition")
+    __slots__ = ("arguments", "definition", "limits")
 
     uses = ()
 
-    def __init__(self, definition: Definition, arguments: Payload) -> None:
+    def __init__(
+        self, definition: Definition, arguments: Payload, limits: Limits | None = None
+    ) -> None:
         self.definition = definition
         self.arguments = arguments
+        self.limits = limits

@@ -34,8 +34,6 @@ from ppnext.server.slots import SlotsInUse
 from ppnext.wire.connection import Connection, Heartbeat, Received
 from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
-    PROTOCOL,
-    SINCE,
     Ask,
     Define,
     Died,
@@ -50,7 +48,7 @@ from ppnext.wire.messages import (
     Result,
     Retract,
     Run,
-    Seek,
+    Stop,
     Unfit,
 )
 from ppnext.wire.payloads import Payload, split, view_of
@@ -124,7 +122,6 @@ class Session:
         self._shelf = shelf
         # Functions and modules that the client was asked for.
         self._needed: set[bytes] = set()
-        self._protocol = PROTOCOL
         # A worker that ends after each job must not hold others that would have to be taken back.
         policy = Policy(poison_limit=1, prefetch_limit=0) if restart else Policy(poison_limit=1)
         self._engine = Engine(self, policy)
@@ -197,6 +194,9 @@ class Session:
             self._engine.drop(message.digest)
         elif isinstance(message, Retract):
             self._on_retract(message)
+        elif isinstance(message, Stop):
+            if self._attempts.get(message.job) == message.attempt:
+                self._engine.stop(message.job, message.grace)
         elif isinstance(message, Ask):
             self._inquiries.ask(message.distributions)
         elif isinstance(message, Found):
@@ -226,7 +226,6 @@ class Session:
             raise ProtocolError("the client said Hello twice")
         check_protocol(hello, "the client")
         self._greeted = True
-        self._protocol = hello.protocol
         _log.info("client connected: %s, ppnext %s on %r", self.label, hello.version, hello.name)
 
     def _on_run(self, run: Run, payload: Payload) -> None:
@@ -242,7 +241,7 @@ class Session:
                 self._answers.returned((job.job, job.attempt))
                 continue
             self._attempts[job.job] = job.attempt
-            call = ClientCall(definition, part)
+            call = ClientCall(definition, part, run.limits)
             states.append(JobState(JobId(job.job), call, job.once))
         _log.debug("%d jobs accepted: %s", len(states), self.label)
         self._engine.submit(states)
@@ -314,8 +313,11 @@ class Session:
         self._demand_changed()
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        attempt = self._attempts.pop(job.id)
-        self._stream.send(Died(job.id, attempt, mishaps[-1].cause[:1024]))
+        attempt, last = self._attempts.pop(job.id), mishaps[-1]
+        died = Died(job.id, attempt, last.cause[:1024])
+        if (why := last.verdict) is not None:
+            died = Died(job.id, attempt, died.cause, why.limit.name, why.stack, why.peak)
+        self._stream.send(died)
         self._demand_changed()
 
     def job_lost(self, link: Link) -> None:
@@ -334,9 +336,7 @@ class Session:
 
     def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> None:
         attempt, why = self._attempts.pop(job.id), unfit.why
-        known = self._protocol >= SINCE[Unfit]
-        told = Unfit(job.id, attempt, why, unfit.arguments) if known else Died(job.id, attempt, why)
-        self._stream.send(told)
+        self._stream.send(Unfit(job.id, attempt, why, unfit.arguments))
         self._demand_changed()
 
     def need(self, digest: bytes) -> None:
@@ -353,10 +353,7 @@ class Session:
         """All workers are the same."""
 
     def sought(self, link: Link, module: str) -> None:
-        if self._protocol >= SINCE[Seek]:
-            self._inquiries.seek(link, module)
-        else:
-            link.found(module, b"")
+        self._inquiries.seek(link, module)
 
     def told(self, link: Link, versions: Mapping[str, str]) -> None:
         """Workers are not asked."""

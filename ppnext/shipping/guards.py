@@ -95,6 +95,32 @@ def _is_fixed(value: object) -> bool:
     return kind in _FIXED or isinstance(value, _FIXED_FAMILIES)
 
 
+class _Function:
+    """A function as it was."""
+
+    __slots__ = ("_bare", "function", "kept", "names")
+
+    def __init__(
+        self, function: types.FunctionType, names: tuple[str, ...], kept: list[object]
+    ) -> None:
+        self.function = ref(function)
+        self.names = names
+        self.kept = kept
+        # Its code, if it has nothing else that could change. Most are so, and this is quick.
+        self._bare = function.__code__ if len(kept) == 2 and kept[1] is None else None
+
+    def is_bare(self) -> bool:
+        """Whether it is code alone, and still the same."""
+        function = self.function()
+        return (
+            function is not None
+            and function.__code__ is self._bare
+            and function.__defaults__ is None
+            and function.__kwdefaults__ is None
+            and not function.__dict__
+        )
+
+
 class Guards:
     """What a pickle was made of.
 
@@ -104,7 +130,7 @@ class Guards:
 
     def __init__(self) -> None:
         self.reliable = True
-        self._functions: list[tuple[ref[types.FunctionType], tuple[str, ...], list[object]]] = []
+        self._functions: list[_Function] = []
         self._classes: list[tuple[ref[type], dict[str, object]]] = []
 
     def add_function(self, function: types.FunctionType, names: tuple[str, ...]) -> None:
@@ -112,7 +138,7 @@ class Guards:
         content = _content(function, names)
         for value in content:
             self._note(value)
-        self._functions.append((ref(function), names, list(map(_keep, content))))
+        self._functions.append(_Function(function, names, list(map(_keep, content))))
 
     def add_class(self, cls: type) -> None:
         """Note a class that is written by value."""
@@ -131,8 +157,8 @@ class Guards:
         """Return whether everything noted is still what it was."""
         if not self.reliable:
             return False
-        for function, names, kept in self._functions:  # for every job: no generator
-            if not _same(function(), names, kept):
+        for known in self._functions:  # for every job: no generator
+            if not (known.is_bare() or _same(known.function(), known.names, known.kept)):
                 return False
         return not self._classes or all(_unchanged(cls(), kept) for cls, kept in self._classes)
 

@@ -176,3 +176,11 @@ def _rebuilt(pickled: bytes | None) -> BaseException | None:
     except Exception:
         return None
     return rebuilt if isinstance(rebuilt, BaseException) else None
+
+
+def open_result(payload: bytes | memoryview) -> tuple[BaseException | None, object]:
+    """Return a result, or why it cannot be unpickled here."""
+    try:
+        return None, decode_result(payload)
+    except RemoteError as error:
+        return error, None

@@ -27,6 +27,8 @@ Ask         whoever submits             none
 Facts       whoever runs                none
 Seek        whoever runs                none
 Found       whoever submits             none
+Stop        whoever submits             none
+Began       a worker to its parent      none
 ==========  ==========================  =====================================================
 
 A job is named by its number and its attempt, so that whatever arrives late can be told apart.
@@ -44,6 +46,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from ppnext.errors import ProtocolError
+from ppnext.wire.fields import Count, Digest, JobRef, Jobs, Line, Names, Seconds, Slots, Text
 
 __all__ = [
     "BATCH_LIMIT",
@@ -52,6 +55,7 @@ __all__ = [
     "PROTOCOL",
     "SINCE",
     "Ask",
+    "Began",
     "Bye",
     "Define",
     "Died",
@@ -62,6 +66,7 @@ __all__ = [
     "Hello",
     "Hold",
     "JobRef",
+    "Limits",
     "Message",
     "Need",
     "Offer",
@@ -75,33 +80,20 @@ __all__ = [
     "Seek",
     "Setup",
     "Start",
+    "Stop",
     "Unfit",
     "decode_control",
     "encode_control",
 ]
 
-PROTOCOL = 2
+PROTOCOL = 3
 """The version of this language; each end says its own in Hello."""
 
-OLDEST = 1
+OLDEST = 2
 """The oldest version of an end that this one can work with."""
 
 BATCH_LIMIT = 1024
 """Most jobs in one Run and in one Result, so that their control part fits into a frame."""
-
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Slots: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**20)]
-Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-Line: TypeAlias = Annotated[str, msgspec.Meta(max_length=1024)]
-Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
-"""Neither negative, infinite nor NaN: it is calculated with."""
-
-JobRef: TypeAlias = tuple[Count, Count]
-"""A job's number and the attempt meant."""
-
-Names: TypeAlias = Annotated[list[Line], msgspec.Meta(min_length=1, max_length=256)]
-
-Jobs: TypeAlias = Annotated[list[JobRef], msgspec.Meta(max_length=4096)]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -178,11 +170,24 @@ class Start(msgspec.Struct, frozen=True, array_like=True, gc=False):
     once: bool = False
 
 
+class Limits(msgspec.Struct, frozen=True, array_like=True):
+    """What a job may use where it runs; what is 0 is not limited."""
+
+    timeout: Seconds = 0.0
+    """Seconds that its call may take."""
+    memory: Count = 0
+    """Bytes of memory of its own that it and its child processes may have."""
+    nice: Annotated[int, msgspec.Meta(ge=0, le=19)] = 0
+    """How much it gives way to other processes."""
+
+
 class Run(msgspec.Struct, frozen=True, array_like=True):
-    """Run these attempts of jobs, which call one function, in this order."""
+    """Run these attempts of jobs, which call one function and have the same limits, in this
+    order."""
 
     function: Digest
     jobs: Annotated[list[Start], msgspec.Meta(min_length=1, max_length=BATCH_LIMIT)]
+    limits: Limits | None = None
 
 
 class Retract(msgspec.Struct, frozen=True, array_like=True):
@@ -225,11 +230,18 @@ class Freed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Died(msgspec.Struct, frozen=True, array_like=True):
-    """The worker process that was running this attempt is gone."""
+    """This attempt was begun and has no outcome: its worker process is gone, or it was stopped
+    because it went beyond a limit."""
 
     job: Count
     attempt: Count
     cause: Line
+    limit: Line = ""
+    """The name of the limit that it went beyond; empty if it was none."""
+    stack: Text = ""
+    """Where it was when that was found out, as text, the innermost call last."""
+    peak: Count = 0
+    """Most bytes of memory that it was seen to have."""
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True):
@@ -283,6 +295,24 @@ class Found(msgspec.Struct, frozen=True, array_like=True):
     why: Line = ""
 
 
+class Stop(msgspec.Struct, frozen=True, array_like=True):
+    """Nobody wants this attempt any more, which has been started: interrupt it. It is answered by
+    its Result, or by Died."""
+
+    job: Count
+    attempt: Count
+    grace: Seconds
+    """Seconds after which its process is killed, if it has not ended."""
+
+
+class Began(msgspec.Struct, frozen=True, array_like=True):
+    """A job that has limits is being started: first it is loaded, then it is called."""
+
+    job: Count
+    attempt: Count
+    called: bool
+
+
 Message: TypeAlias = (
     Hello
     | Ping
@@ -305,6 +335,8 @@ Message: TypeAlias = (
     | Facts
     | Seek
     | Found
+    | Stop
+    | Began
 )
 
 KINDS: dict[type[Message], int] = {
@@ -329,11 +361,14 @@ KINDS: dict[type[Message], int] = {
     Facts: 29,
     Seek: 30,
     Found: 31,
+    Stop: 32,
+    Began: 33,
 }
 """The number that stands for each message in a frame's header. A number is never used again."""
 
-SINCE: dict[type[Message], int] = {Unfit: 2, Ask: 2, Facts: 2, Seek: 2, Found: 2}
-"""The version of the protocol from which on a message is understood; 1 if it is not here."""
+SINCE: dict[type[Message], int] = {Stop: 3}
+"""The version of the protocol from which on a message between machines is understood; the oldest
+if it is not here."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[int, msgspec.msgpack.Decoder[Message]] = {

@@ -12,6 +12,7 @@ One process, one job after the other, in the order in which they were sent.
 * ``shelf``    the bundles that have been sent, by content
 * ``resources`` the files of a bundle, for ``importlib.resources``
 * ``distributions`` what ``importlib.metadata`` is told of shipped packages
+* ``interrupts`` the job that runs is stopped, and no other
 * ``capture``  what jobs write to their standard output and error
 * ``lifeline`` the end of the worker when its parent has died
 """

@@ -32,11 +32,13 @@ from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import (
     Freed,
     JobRef,
+    Limits,
     Message,
     Result,
     Retract,
     Returned,
     Run,
+    Stop,
 )
 from ppnext.wire.payloads import Payload, split
 from ppnext.worker.reports import Reports
@@ -71,6 +73,7 @@ class Task(NamedTuple):
     attempt: int
     once: bool
     arguments: Payload
+    limits: Limits | None = None
 
 
 class Inbox:
@@ -84,6 +87,7 @@ class Inbox:
         sharing: how large payloads come and go.
         keep: called in any thread, one at a time, with what arrives besides jobs; returns whether
             that is done with it. The rest comes in its turn.
+        stop: called in the watching thread with a job that is to be interrupted if it runs.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Inbox:
         on_end: Callable[[], None],
         sharing: Sharing,
         keep: Callable[[Message, Payload], bool],
+        stop: Callable[[JobRef], None],
     ) -> None:
         self._jobs = jobs
         self._control = control
@@ -102,6 +107,7 @@ class Inbox:
         self._wake, self._woken = socket.socketpair()
         self._sharing = sharing
         self._keep = keep
+        self._stop = stop
         # Results that were passed to the parent, which says when it does not need them any more.
         self._lent: dict[JobRef, Shared] = {}
         self._lending = Lock()
@@ -205,6 +211,8 @@ class Inbox:
                 for message, _ in self._control_connection.receive_data(data, now):
                     if isinstance(message, Retract):
                         self._give_back(message.jobs)
+                    elif isinstance(message, Stop):
+                        self._stop((message.job, message.attempt))
                     elif isinstance(message, Freed):
                         self._take_back((message.job, message.attempt), message.reusable)
 
@@ -283,8 +291,9 @@ class Inbox:
 def _tasks(run: Run, payload: Payload) -> list[Task]:
     function = run.function
     parts = split(payload, [job.size for job in run.jobs])
+    limits = run.limits
     return [
-        Task(function, job.job, job.attempt, job.once, part)
+        Task(function, job.job, job.attempt, job.once, part, limits)
         for job, part in zip(run.jobs, parts, strict=True)
     ]
 

@@ -24,10 +24,11 @@ from ppnext.shipping.loading import decode_call
 from ppnext.shipping.outcomes import encode_exception, encode_result
 from ppnext.version import VERSION
 from ppnext.wire.connection import PAYLOAD_LIMIT
-from ppnext.wire.messages import PROTOCOL, Hello, Need, Outcome, Seek, Setup, Unfit
+from ppnext.wire.messages import PROTOCOL, Began, Hello, Need, Outcome, Seek, Setup, Unfit
 from ppnext.wire.payloads import Payload, view_of
 from ppnext.worker.capture import KEPT, Capture
 from ppnext.worker.inbox import Inbox, Task
+from ppnext.worker.interrupts import Interrupts
 from ppnext.worker.library import Library
 from ppnext.worker.lifeline import die_with_group, tie
 from ppnext.worker.modules import Modules
@@ -59,6 +60,7 @@ class Worker:
         inbox: where they come from and results go to.
         library: the functions and objects that have been sent.
         capture: what holds their output.
+        interrupts: how they are stopped.
         progress: where the job that runs is noted.
         sharing: how large payloads come and go.
     """
@@ -68,6 +70,7 @@ class Worker:
         inbox: Inbox,
         library: Library,
         capture: Capture,
+        interrupts: Interrupts,
         progress: Progress,
         sharing: Sharing,
     ) -> None:
@@ -75,6 +78,7 @@ class Worker:
         self._sharing = sharing
         self._progress = progress
         self._capture = capture
+        self._interrupts = interrupts
         self._library = library
         set_source(self._object)
         self._looking = Lock()
@@ -113,7 +117,11 @@ class Worker:
         began = perf_counter()
         raised = False
         try:
-            outcome = self._execute(task.function, view_of(arguments))
+            try:
+                self._interrupts.begin((task.job, task.attempt))
+                outcome = self._execute(task, view_of(arguments))
+            finally:  # whatever interrupts this is caught below
+                self._interrupts.end()
         except _NotForThisPython as unfit:
             # The job has not been started; another node may be able to.
             self._inbox.send(Unfit(task.job, task.attempt, str(unfit)[:1000], unfit.arguments))
@@ -145,16 +153,20 @@ class Worker:
             )
         self._inbox.reports.add(report, payload, ended, task.once or ended - began > _SHORT)
 
-    def _execute(self, function: bytes, arguments: memoryview) -> bytes | Parts:
+    def _execute(self, task: Task, arguments: memoryview) -> bytes | Parts:
         """Call a function and pickle what it returns; nothing else is left of the call."""
+        if task.limits is not None:
+            self._inbox.send(Began(task.job, task.attempt, False))
         try:
-            call = self._library.get(function, self._modules.enter)
+            call = self._library.get(task.function, self._modules.enter)
         except UnsuitablePython as error:
             raise _NotForThisPython(error, arguments=False) from None
         try:
             args, kwargs = decode_call(arguments)
         except UnsuitablePython as error:
             raise _NotForThisPython(error, arguments=True) from None
+        if task.limits is not None:
+            self._inbox.send(Began(task.job, task.attempt, True))
         outcome = encode_result(call(*args, **kwargs), self._protocol)
         if len(outcome) > RESULT_LIMIT:
             raise ResultNotShippable(
@@ -241,14 +253,17 @@ def main(jobs: int, control: int, lifeline: int, progress: int) -> None:
     capture = Capture()
     faulthandler.enable(2)
     sharing = Sharing()
-    library = Library()
+    library, interrupts = Library(), Interrupts()
     inbox = Inbox(
         socket.socket(fileno=jobs),
         socket.socket(fileno=control),
         die_with_group,
         sharing,
         library.keep,
+        interrupts.stop,
     )
+    noted = Progress(progress)
+    noted.answer_signals()
 
     def tick() -> None:
         capture.trim()
@@ -256,5 +271,5 @@ def main(jobs: int, control: int, lifeline: int, progress: int) -> None:
 
     Thread(target=inbox.watch, args=(_TRIM_EVERY, tick), name="ppnext-watch", daemon=True).start()
     with suppress(ConnectionError):  # the parent went before it had its result
-        Worker(inbox, library, capture, Progress(progress), sharing).run()
+        Worker(inbox, library, capture, interrupts, noted, sharing).run()
     die_with_group()

@@ -52,15 +52,6 @@ def test_a_job_that_waits_can_be_cancelled_and_never_starts(server, cluster, gat
     assert counter.value == 0
 
 
-def test_a_job_that_runs_cannot_be_cancelled(server, gate):
-    job = server.submit(gate.way, (3,))
-    gate.wait_for(1)
-    assert not job.cancel() and job.running()
-    gate.release(1)
-    assert job() == 3
-    assert not job.cancel()
-
-
 # Asking where a job is.
 
 

@@ -17,11 +17,9 @@ from ppnext.wire.messages import (
     BATCH_LIMIT,
     OLDEST,
     PROTOCOL,
-    Ask,
     Define,
     Died,
     Facts,
-    Found,
     Hello,
     Need,
     Offer,
@@ -33,6 +31,7 @@ from ppnext.wire.messages import (
     Seek,
     Setup,
     Start,
+    Stop,
     Unfit,
 )
 from ppnext.wire.payloads import Block, Payload
@@ -53,7 +52,7 @@ class Definition:
 class Call:
     """What a job is about."""
 
-    uses = ()
+    uses, limits = (), None
 
     def __init__(self, definition: Definition, arguments: Payload = b"") -> None:
         self.definition, self.arguments = definition, arguments
@@ -229,7 +228,7 @@ def test_nothing_is_said_before_hello(stage):
 
 
 def test_a_node_that_is_too_old_is_refused_and_the_versions_are_named(stage):
-    with pytest.raises(ProtocolError, match=r"node1 \(ppnext 0\.0\) speaks version 0 .* 1 to 2"):
+    with pytest.raises(ProtocolError, match=r"node1 \(ppnext 0\.0\) speaks version 1 .* 2 to 3"):
         stage.hear(Hello(OLDEST - 1, "0.0", "3.12.0", "node1", 77, 2))
     assert stage.owner.told == []
 
@@ -238,13 +237,11 @@ def test_a_node_that_is_too_old_is_refused_and_the_versions_are_named(stage):
 def test_a_node_one_release_older_or_newer_is_told_what_it_knows(stage, protocol):
     stage.hear(Hello(protocol, "9.9", "3.12.0", "node1", 77, 2))
     assert stage.owner.told == [("on_joined",)]
-    assert stage.link.ask(["numpy"]) == (protocol >= 2)
-    stage.link.found("helpers", DIGEST)
+    stage.link.ask(["numpy"])
     stage.link.run([job(1, Call(Definition()))])
-    new = [(Ask(["numpy"]),), (Found("helpers", DIGEST),)] if protocol >= 2 else []
-    told = [message for message in stage.jobs.sent if message in new]
-    assert told == new
-    assert len(stage.jobs.sent) == len(new) + 2  # and the function and the job, in any case
+    stage.link.stop((1, 1), 0.5)
+    assert len(stage.jobs.sent) == 3  # and the function and the job, in any case
+    assert stage.control.sent == ([(Stop(1, 1, 0.5),)] if protocol >= 3 else [])
 
 
 def test_a_result_is_at_least_as_long_as_its_output(joined):
@@ -365,7 +362,7 @@ def test_losing_tells_the_owner_once(joined):
     joined.link.lose("again")
     joined.link.close("again")
     assert joined.jobs.closed == joined.control.closed == "cut"
-    assert joined.owner.told == [("on_lost", "cut off", 5)]
+    assert joined.owner.told == [("on_lost", "cut off", 5, None)]
     assert joined.closed == [joined.link]
 
 

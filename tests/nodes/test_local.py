@@ -82,7 +82,7 @@ def on_stage(test, restart=False, environment=None):
 class Call:
     """What a job is about."""
 
-    uses = ()
+    uses, limits = (), None
 
     def __init__(self, definition, arguments) -> None:
         self.definition, self.arguments = definition, arguments
@@ -116,7 +116,7 @@ def test_a_worker_that_dies_is_replaced_and_its_end_is_told():
         await owner.wait_for("on_joined")
         pid = pool.processes[0]
         os.kill(pid, signal.SIGKILL)
-        [(_, link, cause, running)] = await owner.wait_for("on_lost")
+        [(_, link, cause, running, _)] = await owner.wait_for("on_lost")
         assert link is owner.links[0] and running is None
         assert cause == f"worker process {pid} was killed by SIGKILL"
         await owner.wait_for("on_joined", 2)
@@ -131,7 +131,7 @@ def test_what_a_worker_said_before_it_died_is_heard_first():
         await owner.wait_for("on_joined")
         send(owner.links[0], 1, abs, -1)
         send(owner.links[0], 2, os._exit, 5)
-        [(*_, cause, running)] = await owner.wait_for("on_lost")
+        [(*_, cause, running, _)] = await owner.wait_for("on_lost")
         assert [event[0] for event in owner.told][:3] == ["on_joined", "on_results", "on_lost"]
         assert cause.endswith("exited with status 5") and running == 2
 
@@ -148,7 +148,7 @@ def test_the_job_that_was_started_last_is_told_although_results_are_lost():
         await owner.wait_for("on_joined")
         with tempfile.NamedTemporaryFile() as counted:
             send(owner.links[0], 1, end_after, counted.name, 30, times=50)
-            [(*_, running)] = await owner.wait_for("on_lost")
+            [(*_, running, _)] = await owner.wait_for("on_lost")
         assert running == 30
         results = [event for event in owner.told if event[0] == "on_results"]
         assert sum(len(outcomes) for _, _, outcomes, _ in results) < 30

@@ -21,9 +21,19 @@ from heapq import heappop, heappush
 from itertools import count
 from random import Random
 
-from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Withdrawn
+from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Stop, Withdrawn
 from ppnext.sched.invariants import check
-from ppnext.sched.model import JobId, JobState, Need, NodeId, NodeKind, Status
+from ppnext.sched.model import (
+    NOBODY,
+    JobId,
+    JobState,
+    Limit,
+    Need,
+    NodeId,
+    NodeKind,
+    Status,
+    Verdict,
+)
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
 
@@ -63,6 +73,14 @@ class Done:
 class Died:
     job: JobId
     attempt: int
+    limit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    job: JobId
+    attempt: int
+    grace: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +110,7 @@ class Gone:
     """The end of a stream."""
 
 
-Message = Run | Ask | Done | Died | Answer | Slots | Unfit | Facts | Gone
+Message = Run | Ask | Halt | Done | Died | Answer | Slots | Unfit | Facts | Gone
 
 
 def fits(need: Need, facts: object) -> str | None:
@@ -107,6 +125,8 @@ class Job:
     once: bool
     poison: bool
     need: str | None = None
+    overruns: bool = False
+    """Whether it goes beyond a limit, half-way."""
     really: str | None = None
     """What it needs even if nobody has said so; a machine without it refuses the job."""
     starts: int = 0
@@ -135,7 +155,7 @@ class Pipe:
     def send(self, message: Message) -> None:
         if self.closed:
             return
-        lane = 0 if isinstance(message, (Run, Done, Unfit, Gone)) else 1
+        lane = 0 if isinstance(message, (Run, Done, Unfit, Died, Gone)) else 1
         due = max(self.latest[lane], self.world.now + self.world.delay())
         if isinstance(message, Gone):
             due = max(due, self.latest[1])  # a stream is read to its end
@@ -181,7 +201,9 @@ class Process:
         self.latest: JobId | None = None
         # Results held back for a moment, so that many leave together.
         self.unsent: list[tuple[JobId, int, float]] = []
-        self.paused = self.due = self.dead = False
+        self.paused = self.dead = self.overran = False
+        # A job whose time was up while the process was paused.
+        self.due: Ref | None = None
 
     def receive(self, message: Message) -> None:
         if isinstance(message, Run):
@@ -194,36 +216,71 @@ class Process:
             self.queue = deque(ref for ref in self.queue if ref not in asked)
             self.world.happened("asked before it came", len(asked - self.seen))
             self.up.send(Answer(refs, tuple(ref for ref in message.jobs if ref not in refs)))
+        elif isinstance(message, Halt):
+            ref = (message.job, message.attempt)
+            obeys = self.world.random.random() < 0.5
+            self.world.happened("interrupted", self.running == ref and obeys)
+            if obeys:
+                self.world.at(0.0, self.finish, ref)
+            else:
+                self.world.at(message.grace, self.killed, ref)
+
+    def killed(self, ref: Ref) -> None:
+        """Its parent has had enough of a job."""
+        if self.running == ref and not self.dead:
+            self.world.happened("killed after its grace")
+            self.die()
 
     def start(self) -> None:
         if self.running or self.paused or not self.queue:
             return
-        self.latest = self.queue[0][0]
+        self.latest, self.overran = self.queue[0][0], False
         if (self.world.jobs[self.latest].really or "") not in self.home.facts:
             self.refuse(*self.queue.popleft())
             return
         self.running = self.queue.popleft()
         job = self.world.started(self.latest)
         if job.poison:
-            self.world.at(job.seconds / 2, self.poisoned, job)
+            self.world.at(job.seconds / 2, self.poisoned, self.running, job)
+        elif job.overruns:
+            self.world.at(job.seconds / 2, self.overrun, self.running)
         else:
-            self.world.at(job.seconds, self.finish)
+            self.world.at(job.seconds, self.finish, self.running)
 
     def refuse(self, job: JobId, attempt: int) -> None:
         self.send()
         self.up.send(Unfit(job, attempt))
         self.start()
 
-    def poisoned(self, job: Job) -> None:
-        if not self.dead:
+    def poisoned(self, ref: Ref, job: Job) -> None:
+        if self.running == ref and not self.dead:
             job.kills += 1
             self.world.happened("killed by a poison job")
             self.die()
 
-    def finish(self) -> None:
+    def last(self) -> JobId | None:
+        """The job that it has started last; of one that was stopped its parent knows."""
+        return NOBODY if self.overran else self.latest
+
+    def overrun(self, ref: Ref) -> None:
+        """Its parent stops a job, and it obeys or is killed; the parent knows why."""
+        if self.running == ref and not self.dead:
+            self.send()
+            self.up.send(Died(*ref, limit=True))
+            self.overran = True
+            if self.world.random.random() < 0.5:
+                self.running = None
+                self.start()
+            else:
+                self.world.happened("killed beyond its limit")
+                self.die()
+
+    def finish(self, ref: Ref) -> None:
+        if self.running != ref or self.dead:
+            return
         if self.paused:
-            self.due = True
-        elif self.running and not self.dead:
+            self.due = ref
+        else:
             (job, attempt), self.running = self.running, None
             self.unsent.append((job, attempt, self.world.jobs[job].seconds))
             hold = self.queue and self.world.random.random() < self.world.hold
@@ -245,9 +302,9 @@ class Process:
     def resume(self) -> None:
         self.paused = False
         self.down.release()
-        if self.due:
-            self.due = False
-            self.finish()
+        due, self.due = self.due, None
+        if due:
+            self.finish(due)
         elif not self.dead:
             self.start()
 
@@ -326,7 +383,7 @@ class Owner:
             self.inbox.pop(node, None)
             link.up.close()
             self.world.note(f"{self.name} loses node {node}: {cause}")
-            running = link.latest if isinstance(link, Process) else None
+            running = link.last() if isinstance(link, Process) else None
             self.scheduler.on_node_lost(node, cause, running)
             self.act()
             self.resize(self.target)
@@ -343,7 +400,8 @@ class Owner:
         scheduler = self.scheduler
         if isinstance(message, Died):
             if node in self.links:
-                scheduler.on_died(node, message.job, message.attempt, "its worker died")
+                verdict = Verdict(Limit.TIMEOUT, "too slow") if message.limit else None
+                scheduler.on_died(node, message.job, message.attempt, "it died", verdict)
         elif isinstance(message, Answer):
             self.world.happened("given back", len(message.returned))
             self.world.happened("kept", len(message.kept))
@@ -411,6 +469,9 @@ class Owner:
         elif isinstance(action, Retract):
             self.world.happened("asked back")
             self.links[action.node].down.send(Ask(tuple(action.jobs)))
+        elif isinstance(action, Stop):
+            self.world.happened("stopped")
+            self.links[action.node].down.send(Halt(*action.job, action.grace))
         elif isinstance(action, Release):
             self.world.happened("released")
             self.links.pop(action.node).leave()
@@ -453,7 +514,7 @@ class Client(Owner):
     def cancel(self, job: JobId) -> None:
         if job in self.world.open:
             placed = self.scheduler.jobs[job].node is not None
-            self.scheduler.on_cancel(job)
+            self.scheduler.on_cancel(job, self.world.random.random())
             self.world.ended(job, "cancelled, placed" if placed else "cancelled, waiting")
             self.act()
 
@@ -513,6 +574,14 @@ class Session(Owner):
             self.act()
         elif isinstance(message, Ask):
             self.withdraw(message.jobs)
+        elif isinstance(message, Halt):
+            self.halt(message)
+
+    def halt(self, message: Halt) -> None:
+        state = self.scheduler.jobs.get(message.job)
+        if state and self.attempts.get(message.job) == message.attempt and state.node:
+            halt = Halt(state.id, state.attempt, message.grace)
+            self.links[state.node].down.send(halt)
 
     def withdraw(self, refs: Iterable[Ref]) -> None:
         withdrawal = Withdrawal()
@@ -548,7 +617,8 @@ class Session(Owner):
 
     def report(self, action: End | Withdrawn | Kept) -> None:
         if isinstance(action, End):
-            self.send(Died(action.job.id, self.attempts.pop(action.job.id)))
+            limit = action.mishaps[-1].verdict is not None
+            self.send(Died(action.job.id, self.attempts.pop(action.job.id), limit))
             return
         job = action.job.id if isinstance(action, Withdrawn) else action.job
         withdrawal = self.leaving.pop(job)
@@ -671,7 +741,8 @@ class World:
             poison = not calm and chance.random() < 0.03
             need = chance.choice(needs)
             really = need or (chance.choice(needs) if chance.random() < 0.1 else None)
-            self.jobs[JobId(number)] = Job(seconds, once, poison, need, really)
+            overruns = not calm and chance.random() < 0.05
+            self.jobs[JobId(number)] = Job(seconds, once, poison, need, overruns, really)
         self.client.resize(1 if calm else chance.randint(0, 3))
         self.busy = SPAWN + sum(job.seconds for job in self.jobs.values()) / 2
         burst = chance.random() < 0.5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ppnext.sched.actions import Action, Assign, Cause, End, Kept, Release, Retract, Withdrawn
 from ppnext.sched.invariants import check
-from ppnext.sched.model import Intent, JobId, JobState, Mishap, NodeId, NodeKind, Status
+from ppnext.sched.model import NOBODY, Intent, JobId, JobState, Mishap, NodeId, NodeKind, Status
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
 
@@ -404,6 +404,12 @@ def test_otherwise_it_blames_the_oldest(running: int | None) -> None:
     bench = hoarder(1, 2)
     bench.lost(1, running)
     assert [state.deaths for state in bench.scheduler.jobs.values()] == [1, 0]
+
+
+def test_nobody_is_blamed_if_it_ran_none() -> None:
+    bench = hoarder(1, 2)
+    bench.lost(1, NOBODY)
+    assert [state.deaths for state in bench.scheduler.jobs.values()] == [0, 0]
 
 
 def test_a_once_job_that_ended_unheard_is_not_run_again() -> None:

@@ -31,6 +31,7 @@ simulation = load_simulation()
 # What must have happened sometime in each shard; otherwise the simulation tests less than it says.
 SOMETIMES = {
     *(misfortune.__name__ for misfortune in simulation.MISFORTUNES),
+    "LIMIT",
     "LOST_TOO_OFTEN",
     "NODE_LOST",
     "POISONED",
@@ -41,7 +42,10 @@ SOMETIMES = {
     "cancelled, waiting",
     "ended unheard",
     "given back",
+    "interrupted",
     "kept",
+    "killed after its grace",
+    "killed beyond its limit",
     "killed by a poison job",
     "killed while idle",
     "refused",
@@ -55,6 +59,7 @@ SOMETIMES = {
     "sent ahead",
     "sent together",
     "started again",
+    "stopped",
     "submitted together",
 }
 

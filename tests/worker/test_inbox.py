@@ -17,6 +17,7 @@ from ppnext.runtime.sharing import Sharing
 from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import (
     Define,
+    JobRef,
     Message,
     Need,
     Outcome,
@@ -50,7 +51,8 @@ class Parent:
         self.control, control = socket.socketpair()
         self.ended = threading.Event()
         self.kept: dict[bytes, bytes] = {}
-        self.inbox = Inbox(jobs, control, self.ended.set, Sharing(), self.keep)
+        self.stopped: list[JobRef] = []
+        self.inbox = Inbox(jobs, control, self.ended.set, Sharing(), self.keep, self.stopped.append)
         self._sockets = (self.jobs, self.control, jobs, control)
         self._out = {id(s): Connection(monotonic()) for s in (self.jobs, self.control)}
         for one in (self.jobs, self.control):

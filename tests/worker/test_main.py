@@ -70,11 +70,11 @@ def test_it_has_no_descriptors_but_its_own(worker: Any) -> None:
     assert "(deleted)" in links[1]
     kinds = sorted(link.partition(":")[0] for number, link in links.items() if number > 2)
     # Jobs and control, the pair that wakes the watching thread, the lifeline, the captured output,
-    # the note of the job that runs.
+    # the note of the job that runs, and where it is written what it does.
     assert kinds[-5:] == ["pipe", "socket", "socket", "socket", "socket"]
     files = kinds[:-5]
-    assert len(files) == 2
-    assert links[1] in files
+    assert len(files) == 3
+    assert links[1] in files and len(set(files)) == 2
 
 
 def test_children_of_jobs_get_none_of_them(worker: Any) -> None:

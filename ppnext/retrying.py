@@ -1,0 +1,127 @@
+"""Retrying: jobs that are run again after an exception, because their terms say so.
+
+Whether an exception is one of those that are meant shows when it is unpickled, which runs code of
+the user's: so that is done in a thread of its own, which no callback holds up. Until it is decided,
+and while it waits for its next attempt, the job has not ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from ppnext.callbacks import CallbackThread
+from ppnext.job import Job
+
+__all__ = ["Attempt", "Retrying"]
+
+_log = logging.getLogger("ppnext.retrying")
+
+_RETRIES = 3
+"""How often a job is run again if its terms do not say."""
+
+_LONGEST = 300.0
+"""Most seconds between two attempts, unless the first of them were more already."""
+
+
+class Timers(Protocol):
+    """The event loop."""
+
+    def later(self, seconds: float, call: Callable[[], None]) -> object:
+        """Make a call after so many seconds."""
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Make a call on the loop; from any thread."""
+
+
+class Attempt(NamedTuple):
+    """An attempt that has ended with an exception.
+
+    Attributes:
+        job: at what.
+        number: of the attempt.
+        error: returns the exception; called in any thread.
+        accept: called on the loop if that is how the job has ended.
+    """
+
+    job: Job
+    number: int
+    error: Callable[[], BaseException]
+    accept: Callable[[], None]
+
+
+class Retrying:
+    """Decides which jobs are run again. Lives on the event loop.
+
+    Args:
+        turn: of the event loop.
+        again: called with a job that is to be run again, and its latest attempt.
+    """
+
+    def __init__(self, turn: Timers, again: Callable[[Job, int], None]) -> None:
+        self._turn = turn
+        self._again = again
+        self._thread = CallbackThread()
+        # Jobs that are looked at or wait for their next attempt.
+        self._open: dict[int, Job] = {}
+        # How often each job has been run again for this reason.
+        self._times: dict[int, int] = {}
+
+    def consider(self, attempt: Attempt) -> None:
+        """A job whose terms name exceptions has ended with one."""
+        job = attempt.job
+        most = _RETRIES if job.terms.retries is None else job.terms.retries
+        if self._times.get(job.tid, 0) >= most:
+            self._accept(attempt)
+            return
+        self._open[job.tid] = job
+        self._thread.post(self._look, attempt)
+
+    def waits(self, job: Job) -> bool:
+        """Whether a job has had an attempt and waits for the next."""
+        return job.tid in self._open
+
+    def forget(self, job: Job) -> None:
+        """A job has been cancelled."""
+        self._open.pop(job.tid, None)
+        self._times.pop(job.tid, None)
+
+    def close(self) -> list[Job]:
+        """Run nothing again. Returns the jobs that have not ended."""
+        left = list(self._open.values())
+        self._open.clear()
+        self._thread.stop()
+        return left
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _look(self, attempt: Attempt) -> None:
+        try:
+            wanted = isinstance(attempt.error(), attempt.job.terms.retry_on)
+        # What a class of the user's says when it is asked; the job has ended as it has.
+        except Exception:
+            _log.exception("cannot tell whether job %d is to be run again", attempt.job.tid)
+            wanted = False
+        self._turn.soon(lambda: self._decided(attempt, wanted))
+
+    def _decided(self, attempt: Attempt, wanted: bool) -> None:
+        job = attempt.job
+        if job.tid not in self._open:
+            return
+        if not wanted:
+            self._accept(attempt)
+            return
+        times = self._times[job.tid] = self._times.get(job.tid, 0) + 1
+        first = job.terms.backoff
+        pause = min(first * 2 ** (times - 1), max(first, _LONGEST))
+        self._turn.later(pause, lambda: self._run(attempt))
+
+    def _run(self, attempt: Attempt) -> None:
+        if self._open.pop(attempt.job.tid, None) is not None:
+            self._again(attempt.job, attempt.number)
+
+    def _accept(self, attempt: Attempt) -> None:
+        self.forget(attempt.job)
+        attempt.accept()

@@ -1,0 +1,64 @@
+"""Standing: where a job is, or why it waits, in one line. On the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ppnext.engine import Engine
+from ppnext.job import Job
+from ppnext.outbox import Outbox
+from ppnext.retrying import Retrying
+from ppnext.sched.model import JobState, Status
+
+__all__ = ["Standing"]
+
+
+class Standing:
+    """Knows where jobs of one client are.
+
+    Args:
+        engine: has those that the scheduler was told of.
+        outbox: has those that come next.
+        retrying: has those that wait to be run again.
+    """
+
+    def __init__(self, engine: Engine, outbox: Outbox, retrying: Retrying) -> None:
+        self._engine = engine
+        self._outbox = outbox
+        self._retrying = retrying
+
+    def describe(self, job: Job, nodes: Mapping[str, int], troubles: Mapping[str, str]) -> str:
+        """Say where a job is.
+
+        Args:
+            nodes: how many jobs each connected node runs at a time.
+            troubles: why servers that were tried are not connected, by address.
+        """
+        if job.done():
+            return "finished"
+        if self._retrying.waits(job):
+            return f"waiting to be run again, after attempt {job.attempts}"
+        state = self._engine.state_of(job.tid)
+        if state is not None:
+            again = f"; {len(state.mishaps)} attempts were lost" if state.mishaps else ""
+            return self._describe(job, state, nodes, troubles) + again
+        if job not in self._outbox:
+            return "about to be sent"
+        ahead = self._engine.waiting_from(job.terms.priority) + self._outbox.before(job)
+        return f"waiting: {ahead} jobs before it"
+
+    def _describe(
+        self, job: Job, state: JobState, nodes: Mapping[str, int], troubles: Mapping[str, str]
+    ) -> str:
+        if state.status is not Status.WAITING:
+            return f"on {job.node}, attempt {state.attempt}"
+        if not nodes:
+            why = "".join(f"; {address}: {what}" for address, what in troubles.items())
+            return f"waiting: no node is connected{why}"
+        unfit = self._engine.why_not(job.tid)
+        if {name for name, _ in unfit} >= nodes.keys():
+            lacks = dict.fromkeys(f"{name} {why}" for name, why in unfit)
+            bound = "".join(f"; {reason}" for reason in job.definition.reasons)
+            return f"waiting: no node can run it: {'; '.join(lacks)}{bound}"
+        ahead, slots = self._engine.waiting_before(job.tid), sum(nodes.values())
+        return f"waiting: {ahead} jobs before it, all {slots} slots are taken"

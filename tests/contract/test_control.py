@@ -1,0 +1,476 @@
+"""Control of one job: it can be timed, cancelled, given a deadline, tried again and put first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ppnext import (
+    Executor,
+    Job,
+    JobCancelled,
+    JobStopped,
+    JobTimeout,
+    NoNodes,
+    Server,
+    Template,
+    WorkerDied,
+)
+from ppnext.nodes.guard import GRACE
+from tests.contract.conftest import Cluster
+
+PATIENCE = 20.0
+FOR_EVER = 600.0
+
+
+# What jobs do. They say in a file that they are there, so that nobody has to wait blindly.
+
+
+def note(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text + "\n")
+
+
+def notes(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+def waits(path: Path) -> str:
+    """Wait, and clean up when interrupted."""
+    note(path, "began")
+    try:
+        time.sleep(FOR_EVER)  # until it is interrupted: that is what is tested
+    except KeyboardInterrupt:
+        note(path, "cleaned")
+        raise
+    return "slept"
+
+
+def computes(path: Path) -> None:
+    note(path, "began")
+    while True:
+        pass
+
+
+def holds_on(path: Path) -> None:
+    """Ignore whatever can be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGKILL})
+    note(path, str(os.getpid()))
+    time.sleep(FOR_EVER)  # until it is killed
+
+
+def answers_anyway(path: Path) -> str:
+    note(path, "began")
+    try:
+        time.sleep(FOR_EVER)  # until it is interrupted
+    except KeyboardInterrupt:
+        return "too late"
+    return "slept"
+
+
+def has_a_child(path: Path) -> None:
+    pid = os.fork()
+    if not pid:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        time.sleep(FOR_EVER)  # until it is killed with its parent
+    note(path, str(pid))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    time.sleep(FOR_EVER)  # until it is killed
+
+
+def fails(path: Path, times: int) -> int:
+    tried = len(notes(path))
+    note(path, "tried")
+    if tried < times:
+        raise ConnectionError(f"attempt {tried + 1}")
+    return tried
+
+
+def until(what: Callable[[], object]) -> Any:
+    """Return what is true before long; another process makes it so."""
+    end = time.monotonic() + PATIENCE
+    while not (found := what()):
+        assert time.monotonic() < end, "it has not come true"
+        time.sleep(0.005)  # between two looks at a file of another process
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes"
+
+
+def all_slots_work(server: Server, slots: int, gate: Any) -> None:
+    jobs = [server.submit(gate.way, (x,)) for x in range(slots)]
+    gate.wait_for(slots)
+    gate.release(slots)
+    assert [job.result(PATIENCE) for job in jobs] == list(range(slots))
+
+
+# Cancelling.
+
+
+def test_a_running_job_is_interrupted_and_can_clean_up(
+    server: Server, cluster: Cluster, gate: Any, path: Path
+) -> None:
+    job = server.submit(waits, (path,))
+    until(lambda: notes(path))
+    assert job.running() and job.cancel()
+    assert job.done() and job.cancelled() and job.status() == "cancelled"
+    with pytest.raises(JobCancelled, match=f"job {job.tid} was cancelled while it was on"):
+        job()
+    until(lambda: notes(path) == ["began", "cleaned"])
+    all_slots_work(server, cluster.slots, gate)
+
+
+def test_a_job_that_computes_is_interrupted(
+    server: Server, cluster: Cluster, gate: Any, path: Path
+) -> None:
+    job = server.submit(computes, (path,))
+    until(lambda: notes(path))
+    assert job.cancel()
+    all_slots_work(server, cluster.slots, gate)
+
+
+def test_a_job_that_holds_on_is_killed_after_a_grace(server: Server, path: Path) -> None:
+    job = server.submit(holds_on, (path,))
+    [pid] = until(lambda: notes(path))
+    began = time.monotonic()
+    assert job.cancel()
+    until(lambda: is_gone(int(pid)))
+    assert time.monotonic() - began >= GRACE - 0.1
+
+
+def test_it_can_be_killed_at_once_also_afterwards(
+    server: Server, cluster: Cluster, gate: Any, tmp_path: Path
+) -> None:
+    for number, cancel in enumerate((Job.cancel, Job.drop)):
+        path = tmp_path / f"notes{number}"
+        job = server.submit(holds_on, (path,))
+        [pid] = until(lambda path=path: notes(path))  # type: ignore[misc]  # bound at once
+        cancel(job)
+        assert job.cancel(kill=True)
+        until(lambda pid=pid: is_gone(int(pid)))  # type: ignore[misc]  # bound at once
+    all_slots_work(server, cluster.slots, gate)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_children_go_with_a_job_that_is_killed(server: Server, path: Path) -> None:
+    job = server.submit(has_a_child, (path,))
+    [child] = until(lambda: notes(path))
+    job.cancel(kill=True)
+    until(lambda: is_gone(int(child)))
+
+
+def test_jobs_behind_one_that_is_cancelled_do_not_notice(
+    server: Server, cluster: Cluster, path: Path
+) -> None:
+    first = server.submit(waits, (path,))
+    others = [server.submit(abs, (-x,)) for x in range(200)]
+    until(lambda: notes(path))
+    first.cancel()
+    assert [job.result(PATIENCE) for job in others] == list(range(200))
+    assert {job.attempts for job in others} <= {1, 2}  # asked back from behind it at most
+
+
+def test_cancelling_what_has_ended_does_nothing(server: Server) -> None:
+    job = server.submit(abs, (-1,))
+    assert job.result(PATIENCE) == 1
+    assert not job.cancel() and not job.cancel(kill=True) and not job.cancelled()
+    assert job() == 1
+
+
+def test_who_waits_for_a_cancelled_job_wakes(server: Server, path: Path) -> None:
+    job = server.submit(waits, (path,))
+    seen: list[object] = []
+    job.add_done_callback(seen.append)
+    waiter = threading.Thread(target=lambda: seen.append(wait([job], PATIENCE).done))
+    waiter.start()
+    until(lambda: notes(path))
+    job.cancel()
+    waiter.join(PATIENCE)
+    until(lambda: len(seen) == 2)
+    assert sorted(map(str, seen)) == sorted(map(str, [job, {job}]))
+    assert server.wait(timeout=PATIENCE)
+
+
+# Timeouts.
+
+
+def test_a_job_that_takes_too_long_is_stopped_and_says_where_it_was(
+    server: Server, cluster: Cluster, gate: Any, path: Path
+) -> None:
+    began = time.monotonic()
+    job = server.submit(waits, (path,), timeout=0.3)
+    with pytest.raises(JobTimeout, match=r"longer than its timeout of 0\.3 s") as caught:
+        job.result(PATIENCE)
+    assert time.monotonic() - began >= 0.3
+    assert f"job {job.tid}" in str(caught.value) and str(job.node) in str(caught.value)
+    *_, innermost = caught.value.stack.splitlines()
+    assert "test_control.py" in innermost and innermost.endswith(" in waits")
+    assert notes(path) == ["began", "cleaned"]
+    assert job.attempts == 1
+    all_slots_work(server, cluster.slots, gate)
+
+
+@pytest.mark.parametrize("func", [computes, answers_anyway, holds_on])
+def test_however_it_ends_then(server: Server, func: Any, path: Path) -> None:
+    job = server.submit(func, (path,), timeout=0.2)
+    assert isinstance(job.exception(PATIENCE), JobTimeout)
+    assert notes(path)
+
+
+def test_time_in_the_queue_does_not_count(server: Server, cluster: Cluster, gate: Any) -> None:
+    held = [server.submit(gate.way) for _ in range(cluster.slots)]
+    gate.wait_for(cluster.slots)
+    job = server.submit(abs, (-1,), timeout=0.2)
+    assert not job.wait(0.5)
+    gate.release(cluster.slots)
+    assert job.result(PATIENCE) == 1
+    assert all(it.wait(PATIENCE) for it in held)
+
+
+def test_a_job_within_its_timeout_is_not_disturbed(server: Server) -> None:
+    jobs = [server.submit(abs, (-x,), timeout=PATIENCE) for x in range(300)]
+    assert [job.result(PATIENCE) for job in jobs] == list(range(300))
+    # Nor are those that follow it.
+    assert list(server.map(abs, range(-300, 0))) == list(range(300, 0, -1))
+
+
+def test_the_timeout_of_the_server_is_that_of_jobs_that_say_nothing(
+    cluster: Cluster, path: Path
+) -> None:
+    with Server(cluster.ncpus, cluster.ppservers, key_file=cluster.key_file, timeout=0.3) as server:
+        assert server.wait_for_nodes(cluster.nodes, PATIENCE)
+        slow = server.submit(waits, (path,))
+        own = server.submit(time.sleep, (0.5,), timeout=PATIENCE)
+        none = server.submit(time.sleep, (0.5,), timeout=float("inf"))
+        assert isinstance(slow.exception(PATIENCE), JobTimeout)
+        assert own.result(PATIENCE) is none.result(PATIENCE) is None
+        with pytest.raises(JobTimeout):
+            Template(server, waits).submit(path).result(PATIENCE)
+        with Executor(server=server) as executor, pytest.raises(JobStopped):
+            executor.submit(waits, path).result(PATIENCE)
+
+
+def test_each_call_of_a_map_has_its_time(server: Server, path: Path) -> None:
+    sleeps = [0.0, 0.15, 0.15, 0.15]
+    assert list(server.map(time.sleep, sleeps, timeout=PATIENCE)) == [None] * 4
+    results = server.map(lambda x: waits(x) if x else 1, [None, path], timeout=0.3)
+    assert next(results) == 1
+    with pytest.raises(JobTimeout):
+        next(results)
+
+
+# Deadlines.
+
+
+def test_a_job_that_is_not_started_in_time_ends(
+    server: Server, cluster: Cluster, gate: Any
+) -> None:
+    held = [server.submit(gate.way) for _ in range(cluster.slots)]
+    gate.wait_for(cluster.slots)
+    job = server.submit(gate.way, deadline=0.2)
+    with pytest.raises(
+        NoNodes, match=rf"job {job.tid} was not started within 0\.2 s: waiting: 0 jobs"
+    ):
+        job.result(PATIENCE)
+    gate.release(cluster.slots)
+    assert all(it.wait(PATIENCE) for it in held)
+    assert not gate.arrived()
+
+
+def test_a_job_that_no_node_can_run_says_so_at_its_deadline(server: Server) -> None:
+    job = server.submit(abs, (-1,), node="nobody", requires=("python>=3",), deadline=0.2)
+    with pytest.raises(NoNodes, match="no node can run it: .* is not nobody"):
+        job.result(PATIENCE)
+
+
+def test_a_job_that_runs_has_met_its_deadline(server: Server, gate: Any) -> None:
+    job = server.submit(gate.way, (3,), deadline=0.3)
+    gate.wait_for(1)
+    assert not job.wait(0.5)
+    gate.release(1)
+    assert job.result(PATIENCE) == 3
+
+
+def test_a_deadline_without_any_node() -> None:
+    with Server(0) as server:
+        job = server.submit(abs, (-1,), deadline=0.1)
+        with pytest.raises(NoNodes, match="no node is connected"):
+            job.result(PATIENCE)
+        assert server.wait(timeout=PATIENCE)
+
+
+# Trying again.
+
+
+def test_it_is_run_again_after_what_it_names(server: Server, path: Path) -> None:
+    job = server.submit(fails, (path, 2), retry_on=OSError, backoff=0.05)
+    assert job.result(PATIENCE) == 2
+    assert job.attempts == 3 and len(notes(path)) == 3
+    assert server.wait(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(("retry", "attempts"), [(None, 4), (0, 1), (False, 1), (2, 3)])
+def test_not_for_ever(server: Server, path: Path, retry: Any, attempts: int) -> None:
+    job = server.submit(fails, (path, 9), retry=retry, retry_on=(ValueError, ConnectionError))
+    with pytest.raises(ConnectionError, match=f"attempt {attempts}"):
+        job.result(PATIENCE)
+    assert len(notes(path)) == attempts
+
+
+def test_what_it_does_not_name_is_its_end(server: Server, path: Path) -> None:
+    with pytest.raises(ConnectionError, match="attempt 1"):
+        server.submit(fails, (path, 9), retry_on=ValueError).result(PATIENCE)
+
+
+def test_it_is_run_again_after_a_timeout(server: Server, path: Path) -> None:
+    job = server.submit(waits, (path,), timeout=0.2, retry=1, retry_on=JobTimeout)
+    assert isinstance(job.exception(PATIENCE), JobTimeout)
+    assert notes(path) == ["began", "cleaned"] * 2
+
+
+def test_it_can_be_cancelled_while_it_waits_for_its_next_attempt(
+    server: Server, path: Path
+) -> None:
+    job = server.submit(fails, (path, 9), retry_on=OSError, backoff=FOR_EVER)
+    until(lambda: "to be run again" in job.status())
+    assert not job.done()
+    assert job.cancel() and server.wait(timeout=PATIENCE)
+    assert len(notes(path)) == 1
+
+
+def test_it_ends_with_its_server_while_it_waits_for_its_next_attempt(path: Path) -> None:
+    server = Server(1)
+    job = server.submit(fails, (path, 9), retry_on=OSError, backoff=FOR_EVER)
+    until(lambda: "to be run again" in job.status())
+    server.destroy()
+    assert "destroyed" in str(job.exception(PATIENCE))
+
+
+@pytest.mark.parametrize("retry", [1, 2])
+def test_how_often_a_job_may_lose_its_worker(server: Server, retry: int, path: Path) -> None:
+    def dies() -> None:
+        note(path, "tried")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    job = server.submit(dies, retry=retry)
+    assert isinstance(job.exception(PATIENCE), WorkerDied)
+    assert len(notes(path)) == retry + 1
+
+
+# Who goes first, and where.
+
+
+def test_those_with_a_higher_priority_go_first(cluster: Cluster, gate: Any, path: Path) -> None:
+    with Server(1) as server:
+        server.submit(gate.way)
+        gate.wait_for(1)
+        order = [0, -5, 3, 0, 7, -5, 3]
+        jobs = [server.submit(note, (path, f"{it}"), priority=it or None) for it in order]
+        assert jobs[4].status().startswith("waiting: 0 jobs before it")
+        assert jobs[1].status().startswith("waiting: 5 jobs before it")
+        gate.release(1)
+        assert server.wait(timeout=PATIENCE)
+        assert [int(it) for it in notes(path)] == sorted(order, reverse=True)
+
+
+def test_a_high_priority_passes_a_long_queue(gate: Any) -> None:
+    with Server(1) as server:
+        server.submit(gate.way)
+        gate.wait_for(1)
+        queue = [server.submit(abs, (x,), priority=-1) for x in range(20_000)]
+        plain = [server.submit(abs, (x,)) for x in range(20_000)]
+        first = server.submit(abs, (-1,), priority=1)
+        assert first.status().startswith("waiting: 0 jobs before it")
+        gate.release(1)
+        assert first.result(PATIENCE) == 1
+        assert all(it.wait(PATIENCE) for it in plain)
+        for job in queue:
+            job.cancel()
+
+
+def test_a_job_runs_where_it_is_to_run(server: Server) -> None:
+    for name, slots in server.get_active_nodes().items():
+        if not slots:
+            continue
+        job = server.submit(abs, (-1,), node=name)
+        assert job.result(PATIENCE) == 1 and job.node == name
+    nodes = {server.submit(abs, (-1,), node="*").node for _ in range(3)}
+    assert nodes <= {None, *server.get_active_nodes()}
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("terms", "kind", "said"),
+    [
+        ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds"),
+        ({"timeout": -1.5}, ValueError, "timeout must be more than 0 seconds, not -1.5"),
+        ({"timeout": "1"}, TypeError, "timeout must be a number of seconds, not '1'"),
+        ({"timeout": float("nan")}, ValueError, "timeout must be more than 0 seconds"),
+        ({"deadline": -1}, ValueError, "deadline must be more than 0"),
+        ({"retry": -1}, ValueError, "retry must be 0 or more"),
+        ({"retry": 1.5}, TypeError, "retry must be True, False or how often"),
+        ({"retry_on": "OSError"}, TypeError, "retry_on must be a tuple of exception classes"),
+        ({"backoff": -1}, ValueError, "backoff must be"),
+        ({"backoff": float("inf")}, ValueError, "backoff must be"),
+        ({"max_memory": 0}, ValueError, "max_memory must be more than 0 bytes"),
+        ({"max_memory": "2 GiX"}, ValueError, "such as '2GiB' or '500MB'"),
+        ({"nice": 20}, ValueError, "nice must be from 0 to 19"),
+        ({"nice": -1}, ValueError, "cannot take precedence"),
+        ({"priority": 0.5}, TypeError, "priority must be a whole number"),
+        ({"priority": 10**9}, ValueError, "priority must be from"),
+        ({"node": 7}, TypeError, "node must be the name of a node"),
+        ({"node": ""}, ValueError, "node must be such as"),
+        ({"timout": 1}, TypeError, "no argument 'timout'; did you mean 'timeout'"),
+    ],
+)
+def test_mistakes_are_named(terms: Any, kind: type[Exception], said: str) -> None:
+    with Server(0) as server:
+        for call in (
+            lambda: server.submit(abs, (1,), **terms),
+            lambda: server.map(abs, [1], **terms),
+            lambda: Template(server, abs, **terms).submit(1),
+            lambda: Server(0, **terms),
+        ):
+            with pytest.raises(kind, match=said):
+                call()
+
+
+def test_no_thread_of_a_job_stays_in_its_way(server: Server, path: Path) -> None:
+    """A job may have left a thread behind that goes on."""
+
+    def leaves() -> int:
+        threading.Thread(target=time.sleep, args=(FOR_EVER,), daemon=True).start()
+        return sys.getswitchinterval() > 0
+
+    assert server.submit(leaves).result(PATIENCE)
+    job = server.submit(waits, (path,), timeout=0.3)
+    with pytest.raises(JobTimeout) as caught:
+        job.result(PATIENCE)
+    assert caught.value.stack.endswith(" in waits")
