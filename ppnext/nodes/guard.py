@@ -26,6 +26,9 @@ _LOADING = 60.0
 """Seconds, at least, that the function and arguments of a job that has a timeout may take to load:
 modules are imported then, and may be fetched first."""
 
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at the memory of a job that may have so much and no more."""
+
 _LONGEST_STACK = 12_000
 """Characters of a stack that are passed on; its innermost end is kept."""
 
@@ -38,6 +41,9 @@ class GuardedProcess(Protocol):
 
     def ask_where(self) -> int:
         """Ask it where its job is; returns what to give to ``where``."""
+
+    def footprint(self) -> int:
+        """Return how many bytes of memory of their own it and its children have."""
 
     def where(self, asked: int) -> str:
         """Return where its job was when it was asked; empty if it has not answered."""
@@ -59,6 +65,10 @@ class Guard:
         process: the worker.
         later: makes a call after so many seconds.
         send: sends the worker a message that it reads while its job runs.
+
+    Attributes:
+        is_spent: whether the worker is to run no more jobs after this one, because it cannot take
+            back that it gives way to others.
     """
 
     def __init__(
@@ -73,8 +83,10 @@ class Guard:
         # The job that is watched or being stopped, if there is one.
         self._job: JobRef | None = None
         self._timers: list[asyncio.TimerHandle] = []
+        self._looking: asyncio.TimerHandle | None = None
         self._found: _Found | None = None
         self._has_killed = False
+        self.is_spent = False
         # Whether it has been told to end.
         self._is_stopping = False
 
@@ -94,6 +106,9 @@ class Guard:
             what = "it ran longer than its timeout of" if began.called else "it did not load within"
             cause = f"{what} {seconds:g} s"
             self._after(seconds, lambda: self._beyond(Limit.TIMEOUT, cause))
+        if limits.memory:
+            self._look_later(limits.memory)
+        self.is_spent |= began.called and limits.nice > 0
 
     def stop(self, job: JobRef, grace: float) -> None:
         """Nobody wants a job any more that has been started."""
@@ -132,6 +147,8 @@ class Guard:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        if self._looking is not None:
+            self._looking.cancel()
 
     def _watch(self, job: JobRef) -> None:
         self.close()
@@ -139,6 +156,18 @@ class Guard:
 
     def _after(self, seconds: float, call: Callable[[], None]) -> None:
         self._timers.append(self._later(seconds, call))
+
+    def _look(self, most: int) -> None:
+        """See how much memory the job has."""
+        size = self._process.footprint()
+        if size > most:
+            cause = f"it had {size} bytes of memory, and may have {most}"
+            self._beyond(Limit.MEMORY, cause, size)
+        else:
+            self._look_later(most)
+
+    def _look_later(self, most: int) -> None:
+        self._looking = self._later(_LOOK_EVERY, lambda: self._look(most))
 
     def _beyond(self, limit: Limit, cause: str, peak: int = 0) -> None:
         if self._found is None:

@@ -113,8 +113,8 @@ class Link:
         self._shared: dict[int, Shared] = {}
         self._jobs: Stream | None = None
         self._control: Stream | None = None
-        # Of a worker here: what stops its jobs.
-        self._guard: Guard | None = None
+        self.guard: Guard | None = None
+        """What stops the jobs of a worker here."""
         # Content hashes of the functions that the node has been sent.
         self._defined: set[bytes] = set()
         self._closed = False
@@ -127,7 +127,7 @@ class Link:
         """
         self._jobs, self._control = jobs, control
         if process is not None and self._later is not None:
-            self._guard = Guard(process, self._later, control.send)
+            self.guard = Guard(process, self._later, control.send)
 
     @property
     def jobs(self) -> Stream | None:
@@ -228,15 +228,15 @@ class Link:
         Args:
             grace: seconds that it has to end by itself.
         """
-        if self._guard is not None:
-            self._guard.stop(job, grace)
+        if self.guard is not None:
+            self.guard.stop(job, grace)
         elif self._knows(Stop):
             self._stream(self._control).send(Stop(*job, grace))
 
     def watch(self, began: Began, limits: Limits) -> None:
         """Hold a job that a worker here has begun to its limits."""
-        if self._guard is not None:
-            self._guard.begin(began, limits)
+        if self.guard is not None:
+            self.guard.begin(began, limits)
 
     def ask(self, distributions: Sequence[str]) -> None:
         """Ask which versions of some distributions are there."""
@@ -273,9 +273,9 @@ class Link:
         for stream in {self._jobs, self._control} - {None}:
             self._stream(stream).close()
         verdict: Verdict | None = None
-        if self._guard is not None:
-            running = self._guard.running(running)
-            verdict = self._guard.ended()
+        if self.guard is not None:
+            running = self.guard.running(running)
+            verdict = self.guard.ended()
         if self.hello is not None:
             self._owner.on_lost(self, cause, running, verdict)
         self._on_closed(self)
@@ -323,8 +323,8 @@ class Link:
         elif isinstance(message, Began):
             self._owner.on_began(self, message)
         elif isinstance(message, Unfit):
-            if self._guard is not None:
-                self._guard.close()
+            if self.guard is not None:
+                self.guard.close()
             self.held -= 1
             self._take_back(message.job, False)
             self._owner.on_unfit(self, message)
@@ -357,7 +357,7 @@ class Link:
             self._sharing.take_back(shared, reusable)
 
     def _tell_results(self, outcomes: list[Outcome], payloads: list[Payload]) -> None:
-        if self._guard is not None and self._guard.job is not None:
+        if self.guard is not None and self.guard.job is not None:
             self._judge(outcomes, payloads)
         if outcomes and not self._closed:
             self.held -= len(outcomes)
@@ -366,8 +366,8 @@ class Link:
     def _judge(self, outcomes: list[Outcome], payloads: list[Payload]) -> None:
         """If the job that the guard watches has ended: if it had been stopped, that is how."""
         for place, it in enumerate(outcomes):
-            if self._guard is not None and self._guard.job == (it.job, it.attempt):
-                verdict = self._guard.ended()
+            if self.guard is not None and self.guard.job == (it.job, it.attempt):
+                verdict = self.guard.ended()
                 if verdict is not None:
                     del outcomes[place], payloads[place]
                     self.held -= 1

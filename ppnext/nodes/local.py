@@ -194,6 +194,10 @@ class WorkerPool:
             self._let_go(worker)
             self._owner.on_draining(worker.link)
         worker.link.on_messages(arrived)
+        guard = worker.link.guard
+        if guard is not None and guard.is_spent and not worker.leaving:
+            self._let_go(worker)
+            self._owner.on_draining(worker.link)
         if is_new:  # and it was not refused
             self._failures = 0
         if any(isinstance(it.message, Returned) for it in arrived):

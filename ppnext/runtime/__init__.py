@@ -16,7 +16,8 @@
 * ``listener``   how a daemon admits and authenticates clients
 * ``tls``        TLS contexts and the daemon's ephemeral certificate
 * ``processes``  worker processes
-* ``progress``   which job a worker has started last
+* ``progress``   which job a worker has started last, and where it is
+* ``footprint``  how much memory a process and its children have
 * ``cgroups``    where the limits of this process are written
 * ``cpus``       how many processors this process may use
 * ``distributions`` which versions of packages are installed here

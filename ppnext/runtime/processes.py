@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from time import monotonic, sleep
 
+from ppnext.runtime.footprint import Footprint
 from ppnext.runtime.progress import SIZE, STACK_SIGNAL, Progress
 
 __all__ = ["WorkerProcess", "check_platform", "start_worker", "worker_environment"]
@@ -80,6 +81,7 @@ class WorkerProcess:
         # How it has ended, once that is known.
         self._status: int | None = None
         self._closed = False
+        self._footprint: Footprint | None = None
 
     def pidfd(self) -> int | None:
         """Return a descriptor that is readable once the process has ended; None where unknown.
@@ -147,6 +149,12 @@ class WorkerProcess:
         """Return where the job was when the process was asked; see ``Progress.stack``."""
         return self._progress.stack(asked)
 
+    def footprint(self) -> int:
+        """Return how many bytes of memory of their own it and its children have."""
+        if self._footprint is None:
+            self._footprint = Footprint(self.pid)
+        return self._footprint.measure()
+
     def last_started(self) -> int | None:
         """Return the number of the job that it has started last; None if it has started none."""
         return self._progress.last()
@@ -207,7 +215,7 @@ def start_worker(environment: Mapping[str, str]) -> WorkerProcess:
         ours.callback(os.close, output)
         note = _nameless_file()
         theirs.callback(os.close, note)
-        os.ftruncate(note, SIZE)
+        os.write(note, bytes(SIZE))  # a hole in a file would be filled, or not, by whoever looks
         pid = _spawn([jobs[1].fileno(), control[1].fileno(), lifeline, note], output, environment)
         ours.pop_all()
         progress = Progress(os.dup(note))

@@ -13,6 +13,7 @@ One process, one job after the other, in the order in which they were sent.
 * ``resources`` the files of a bundle, for ``importlib.resources``
 * ``distributions`` what ``importlib.metadata`` is told of shipped packages
 * ``interrupts`` the job that runs is stopped, and no other
+* ``allowance`` what the system is told of a job's limits
 * ``capture``  what jobs write to their standard output and error
 * ``lifeline`` the end of the worker when its parent has died
 """

@@ -165,9 +165,14 @@ class Worker:
             args, kwargs = decode_call(arguments)
         except UnsuitablePython as error:
             raise _NotForThisPython(error, arguments=True) from None
-        if task.limits is not None:
+        if task.limits is None:
+            outcome = encode_result(call(*args, **kwargs), self._protocol)
+        else:
+            from ppnext.worker.allowance import allowance  # only for who uses it
+
             self._inbox.send(Began(task.job, task.attempt, True))
-        outcome = encode_result(call(*args, **kwargs), self._protocol)
+            with allowance(task.limits):
+                outcome = encode_result(call(*args, **kwargs), self._protocol)
         if len(outcome) > RESULT_LIMIT:
             raise ResultNotShippable(
                 f"the job's result makes {len(outcome)} bytes; at most {RESULT_LIMIT} can be "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from ppnext import (
     Executor,
     Job,
     JobCancelled,
+    JobMemoryExceeded,
     JobStopped,
     JobTimeout,
     NoNodes,
@@ -31,6 +33,7 @@ from tests.contract.conftest import Cluster
 
 PATIENCE = 20.0
 FOR_EVER = 600.0
+MIB = 1 << 20
 
 
 # What jobs do. They say in a file that they are there, so that nobody has to wait blindly.
@@ -282,6 +285,64 @@ def test_each_call_of_a_map_has_its_time(server: Server, path: Path) -> None:
     assert next(results) == 1
     with pytest.raises(JobTimeout):
         next(results)
+
+
+# Memory and niceness.
+
+
+def hoards(path: Path, size: int, piece: int) -> int:
+    """Take memory in pieces, and then wait."""
+    note(path, "began")
+    hoard = [bytearray(piece) for _ in range(size // piece)]
+    time.sleep(FOR_EVER)  # until it is seen
+    return len(hoard)
+
+
+def has_a_large_child(path: Path, size: int) -> None:
+    code = f"import time; hoard = bytearray({size}); time.sleep({FOR_EVER})"
+    note(path, "began")
+    subprocess.run([sys.executable, "-c", code])
+
+
+@pytest.mark.parametrize("func", [hoards, has_a_large_child])
+def test_a_job_that_takes_too_much_memory_is_stopped(
+    server: Server, cluster: Cluster, gate: Any, path: Path, func: Any
+) -> None:
+    args = (path, 300 * MIB, MIB) if func is hoards else (path, 300 * MIB)
+    job = server.submit(func, args, max_memory="250MiB", timeout=PATIENCE)
+    with pytest.raises(JobMemoryExceeded, match="may have 262144000") as caught:
+        job.result(2 * PATIENCE)
+    assert 250 * MIB < caught.value.peak < 600 * MIB
+    assert caught.value.stack
+    all_slots_work(server, cluster.slots, gate)
+
+
+def test_one_that_takes_it_faster_than_anybody_looks_is_not_given_it(
+    server: Server, cluster: Cluster, gate: Any
+) -> None:
+    job = server.submit(lambda: len(bytearray(4000 * MIB)), max_memory=300 * MIB)
+    with pytest.raises(JobMemoryExceeded, match="its limit of 314572800 bytes"):
+        job.result(PATIENCE)
+    # The limit was the job's.
+    jobs = [server.submit(lambda: len(bytearray(600 * MIB))) for _ in range(cluster.slots)]
+    assert {it.result(PATIENCE) for it in jobs} == {600 * MIB}
+
+
+def test_a_job_within_its_memory_is_not_disturbed(server: Server) -> None:
+    job = server.submit(lambda: len(bytearray(50 * MIB)), max_memory="1 GiB")
+    assert job.result(PATIENCE) == 50 * MIB
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="the system knows no niceness")
+def test_a_nice_job_is_nice_and_the_next_is_not(
+    server: Server, cluster: Cluster, gate: Any
+) -> None:
+    plain = server.submit(os.nice, (0,)).result(PATIENCE)
+    jobs = [server.submit(os.nice, (0,), nice=3) for _ in range(3 * cluster.slots)]
+    assert {job.result(PATIENCE) for job in jobs} == {plain + 3}
+    jobs = [server.submit(os.nice, (0,)) for _ in range(3 * cluster.slots)]
+    assert {job.result(PATIENCE) for job in jobs} == {plain}
+    all_slots_work(server, cluster.slots, gate)
 
 
 # Deadlines.
