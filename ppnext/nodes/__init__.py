@@ -1,6 +1,7 @@
 """Nodes: what runs jobs. The engine drives them all through the same ``Link``.
 
 * ``link``   a connected node: run, retract, close; and what it reports
+* ``greeting`` whether two ends of different releases can work together
 * ``guard``  ends the job that a worker runs when it may not go on
 * ``roles``  what a link needs of jobs and of its owner
 * ``local``  worker processes on this machine: started, replaced, fewer or more of them

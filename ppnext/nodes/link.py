@@ -13,6 +13,7 @@ from functools import partial
 from typing import cast
 
 from ppnext.errors import ProtocolError
+from ppnext.nodes.greeting import check_protocol
 from ppnext.nodes.guard import Guard, GuardedProcess
 from ppnext.nodes.roles import Call, Definition, Owner
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
@@ -23,7 +24,6 @@ from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
     BATCH_LIMIT,
     OLDEST,
-    PROTOCOL,
     SINCE,
     Ask,
     Began,
@@ -52,20 +52,7 @@ from ppnext.wire.messages import (
 )
 from ppnext.wire.payloads import Payload, split, view_of
 
-__all__ = ["Link", "check_protocol"]
-
-
-def check_protocol(hello: Hello, name: str) -> None:
-    """Refuse an end that is too old; a newer one speaks this end's version with it.
-
-    Raises:
-        ProtocolError: it is; the message names the versions.
-    """
-    if hello.protocol < OLDEST:
-        raise ProtocolError(
-            f"{name} (ppnext {hello.version}) speaks version {hello.protocol} of the protocol, "
-            f"this end versions {OLDEST} to {PROTOCOL}; install a newer ppnext there"
-        )
+__all__ = ["Link"]
 
 
 class Link:
@@ -256,8 +243,10 @@ class Link:
             return
         self._closed = True
         self._shared.clear()
-        for stream in {self._jobs, self._control} - {None}:
-            self._stream(stream).say_bye(reason)
+        if self.guard is not None:
+            self.guard.close()
+        for stream in self._streams():
+            stream.say_bye(reason)
         self._on_closed(self)
 
     def lose(self, cause: str, running: int | None = None) -> None:
@@ -270,8 +259,8 @@ class Link:
             return
         self._closed = True
         self._shared.clear()
-        for stream in {self._jobs, self._control} - {None}:
-            self._stream(stream).close()
+        for stream in self._streams():
+            stream.close()
         verdict: Verdict | None = None
         if self.guard is not None:
             running = self.guard.running(running)
@@ -390,6 +379,10 @@ class Link:
         self.hello = hello
         self.slots = hello.slots
         self._owner.on_joined(self)
+
+    def _streams(self) -> list[Stream]:
+        """Its streams, each once, always in the same order."""
+        return [it for it in dict.fromkeys((self._jobs, self._control)) if it is not None]
 
     def _stream(self, stream: Stream | None) -> Stream:
         if stream is None:

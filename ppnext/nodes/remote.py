@@ -105,11 +105,13 @@ class RemoteNodes:
             await self._close()
 
     async def _wait(self, until: float | None) -> None:
-        timeout = None if until is None else max(0.0, until - self._loop.time())
+        # Not wait_for: before Python 3.12 it may take no notice of being cancelled.
+        timer = None if until is None else self._loop.call_at(until, self._changed.set)
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
-        except asyncio.TimeoutError:
-            return
+            await self._changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _close(self) -> None:
         for task in self._tasks:

@@ -43,6 +43,7 @@ _FORMS = (
 )
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _LABEL = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
+_SCOPE = re.compile(r"[\w.:@-]+")
 _OCTET = re.compile(r"\*|[0-9]{1,3}", re.ASCII)
 
 
@@ -204,11 +205,8 @@ def _host(text: str, host: str) -> str:
     if not host:
         raise _malformed(text, "the host is missing" if text.strip() else "it is empty")
     if ":" in host:
-        try:
-            return str(ipaddress.IPv6Address(host))
-        except ValueError:
-            reason = f"{host!r} is not an IPv6 address (with a port it is written in brackets)"
-            raise _malformed(text, reason) from None
+        return _ipv6(text, host)
+    host = host.lower()  # before the check: some letters become two
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise _malformed(text, f"{host!r} is not a host name")
@@ -218,7 +216,19 @@ def _host(text: str, host: str) -> str:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
             raise _malformed(text, f"{host!r} is not an IPv4 address") from None
-    return host.lower()
+    return host
+
+
+def _ipv6(text: str, host: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        reason = f"{host!r} is not an IPv6 address (with a port it is written in brackets)"
+        raise _malformed(text, reason) from None
+    # Python takes anything for the name of an interface, also what ends the brackets.
+    if address.scope_id is not None and not _SCOPE.fullmatch(address.scope_id):
+        raise _malformed(text, f"{address.scope_id!r} is not the name of an interface")
+    return str(address)
 
 
 def _pattern(text: str, pattern: str) -> str:

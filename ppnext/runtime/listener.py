@@ -3,6 +3,10 @@
 It accepts connections itself, so that each can be counted and refused before TLS costs anything.
 An admitted stranger has one deadline for TLS and the handshake together; whatever goes wrong, the
 connection is closed without a byte of explanation, and the reason stays in this daemon's log.
+
+Where all slots are taken, whoever has held one longest gives way to the newcomer: an honest client
+needs milliseconds, and the rate at which newcomers are admitted leaves it most of a second. So slow
+strangers keep nobody out.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from ppnext.errors import HandshakeError, ListenError
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.dialling import read_some, shake_tls, tune, within, write_all
 from ppnext.runtime.tls import Identity, check_channel, server_context
-from ppnext.wire.admission import Admission, Offence
+from ppnext.wire.admission import Admission, Offence, Refusal, same_source
 from ppnext.wire.handshake import NONCE_SIZE, PRE_AUTH_SIZE, ServerHandshake
 from ppnext.wire.keys import Key
 
@@ -34,7 +38,9 @@ _DEADLINE = 10.0
 _BACKLOG = 128
 _ACCEPTS_PER_TURN = 16
 _PAUSE = 1.0
-"""Seconds without accepting when there are no descriptors left."""
+"""Most seconds without accepting when there are no descriptors left."""
+_COMPLAINTS = 10.0
+"""Least seconds between two complaints about that."""
 
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -53,10 +59,21 @@ class Admitted(NamedTuple):
 
 @dataclass(slots=True)
 class _Stranger:
-    """A connection that is not authenticated: its socket, and what its failing now would be."""
+    """A connection that is not authenticated.
+
+    Attributes:
+        socket: its socket.
+        peer: its IP address.
+        offence: what its failing now would be.
+        admitted: whether it holds a slot.
+        authenticated: whether it is no stranger any more, and its socket somebody else's.
+    """
 
     socket: socket.socket
+    peer: str
     offence: Offence = Offence.BAD_TLS
+    admitted: bool = True
+    authenticated: bool = False
 
 
 def listen(addresses: list[str], port: int) -> list[socket.socket]:
@@ -131,8 +148,12 @@ class Listener:
         self._tls_deadline = tls_deadline
         # Stands in for a key that is not known, so that this costs the same time.
         self._dummy = Key(secrets.token_bytes(16), secrets.token_bytes(32), "dummy")
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Whoever is not authenticated yet; who has waited longest is first.
+        self._strangers: dict[asyncio.Task[None], _Stranger] = {}
+        # Sockets on which nothing is accepted for now, and when that ends at the latest.
+        self._paused: list[socket.socket] = []
         self._resume: asyncio.TimerHandle | None = None
+        self._complain_from = 0.0
         self._closed = False
         for sock in sockets:
             loop.add_reader(sock.fileno(), self._accept, sock)
@@ -147,7 +168,7 @@ class Listener:
         for sock in self._sockets:
             self._loop.remove_reader(sock.fileno())
             sock.close()
-        for task in self._tasks:
+        for task in self._strangers:
             task.cancel()
 
     def _accept(self, listening: socket.socket) -> None:
@@ -164,42 +185,78 @@ class Listener:
             self._admit(sock, address[0])
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
-        """Without descriptors accepting would fail again and again; sessions may free some."""
-        _log.warning("cannot accept connections for now: %s", error.strerror)
+        """Without descriptors accepting would fail again and again; somebody may give one back."""
+        if self._loop.time() >= self._complain_from:
+            self._complain_from = self._loop.time() + _COMPLAINTS
+            _log.warning("cannot accept connections for now: %s", error.strerror)
         self._loop.remove_reader(listening.fileno())
+        self._paused.append(listening)
+        if self._resume is None:
+            self._resume = self._loop.call_later(_PAUSE, self._go_on)
 
-        def resume() -> None:
-            if self._closed:
-                return
+    def _go_on(self) -> None:
+        """Accept again: a descriptor was given back, or it may be tried."""
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
+        paused, self._paused = self._paused, []
+        for listening in paused if not self._closed else ():
             self._loop.add_reader(listening.fileno(), self._accept, listening)
-
-        self._resume = self._loop.call_later(_PAUSE, resume)
 
     def _admit(self, sock: socket.socket, peer: str) -> None:
         refusal = self._admission.admit(peer, self._loop.time())
+        if refusal in (Refusal.SOURCE_FULL, Refusal.FULL) and self._make_room(peer, refusal):
+            refusal = self._admission.admit(peer, self._loop.time())
         if refusal is not None:
             self._note(peer, f"refused: {refusal.value}")
             sock.close()
             return
-        task = self._loop.create_task(self._serve(sock, peer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        stranger = _Stranger(sock, peer)
+        task = self._loop.create_task(self._serve(stranger))
+        self._strangers[task] = stranger
+        task.add_done_callback(self._ended)
 
-    async def _serve(self, sock: socket.socket, peer: str) -> None:
-        """Authenticate one client; whatever fails, close without a word."""
-        stranger = _Stranger(sock)
-        admitted: Admitted | None = None
+    def _make_room(self, peer: str, refusal: Refusal) -> bool:
+        """Have whoever has waited longest give way; of the newcomer's source if that is full."""
+        for task, stranger in self._strangers.items():
+            theirs = refusal is Refusal.FULL or same_source(stranger.peer, peer)
+            if stranger.admitted and theirs:
+                self._fail(stranger, "had to give way, it was too slow")
+                self._give_back(stranger)
+                task.cancel()
+                return True
+        return False
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Close what was not authenticated; a task that gave way may not even have begun."""
+        stranger = self._strangers.pop(task)
+        self._give_back(stranger)
+        if not stranger.authenticated:
+            stranger.socket.close()
+            self._go_on()
+
+    def _fail(self, stranger: _Stranger, how: str) -> None:
+        self._admission.penalise(stranger.peer, stranger.offence, self._loop.time())
+        self._note(stranger.peer, how)
+
+    def _give_back(self, stranger: _Stranger) -> None:
+        """Give the slot back, once."""
+        if stranger.admitted:
+            stranger.admitted = False
+            self._admission.release(stranger.peer)
+
+    async def _serve(self, stranger: _Stranger) -> None:
+        """Authenticate one client; whatever fails, the connection is closed without a word."""
         try:
             handshake = await within(self._deadline, self._greet(stranger))
-            admitted = self._session(stranger.socket, peer, handshake)
         except (HandshakeError, OSError, asyncio.TimeoutError) as error:
-            self._admission.penalise(peer, stranger.offence, self._loop.time())
-            self._note(peer, f"not authenticated: {str(error) or 'it was too slow'}")
+            self._fail(stranger, f"not authenticated: {str(error) or 'it was too slow'}")
+            return
         finally:
-            self._admission.release(peer)
-            if admitted is None:
-                stranger.socket.close()
+            self._give_back(stranger)
+        admitted = self._session(stranger.socket, stranger.peer, handshake)
         if admitted is not None:
+            stranger.authenticated = True
             self._on_client(admitted)
 
     async def _greet(self, stranger: _Stranger) -> ServerHandshake:

@@ -46,6 +46,9 @@ _REASON = 1000
 """Most characters of a reason in a Bye."""
 
 
+_NO_MEMORY = "there was no memory for what arrived or was to be sent"
+
+
 class Stream:
     """One end of a stream of messages. Lives on one event loop, in its thread.
 
@@ -117,8 +120,8 @@ class Stream:
         """Handle bytes that were read from the socket before the stream took it over."""
         try:
             self._received(data)
-        except ProtocolError as error:
-            self._end(str(error))
+        except (ProtocolError, MemoryError) as error:
+            self._end(str(error) or _NO_MEMORY)
             return
         self._readable()
 
@@ -192,8 +195,8 @@ class Stream:
             return self._read() > 0
         except BlockingIOError:
             return True
-        except ProtocolError as error:
-            self._loop.call_soon_threadsafe(self._end, str(error))
+        except (ProtocolError, MemoryError) as error:
+            self._loop.call_soon_threadsafe(self._end, str(error) or _NO_MEMORY)
             return False
         except OSError:
             return False  # the loop will meet the same
@@ -216,6 +219,9 @@ class Stream:
                 return
             except ProtocolError as error:
                 self._end(str(error))
+                return
+            except MemoryError:
+                self._end(_NO_MEMORY)  # without what has been read, the rest means something else
                 return
             except OSError as error:
                 self._end(None if self._finished else _describe(error))
@@ -268,6 +274,8 @@ class Stream:
             if not self._write_some(_PULLS_PER_TURN) and not self._writer_watched:
                 self._flush_scheduled = True
                 self._turn.next(self._flush)
+        except MemoryError:
+            self._loop.call_soon_threadsafe(self._end, _NO_MEMORY)
         except OSError as error:
             if self._turn.is_visit:
                 self._loop.call_soon_threadsafe(self._flush)  # what to do is the loop's business

@@ -212,19 +212,22 @@ class Daemon:
         total = self._config.workers
         demands = {session: min(session.demand, total) for session in self._sessions}
         parts = shares(total, demands, self._turn)
-        used = sum(len(session.pool.processes) for session in self._sessions)
         growth = sum(max(0, part - session.pool.wanted) for session, part in parts.items())
-        if used + growth > total:
+        if self._taken() + growth > total:
             for session, part in parts.items():
                 session.pool.resize(min(part, session.pool.wanted))
         for session, part in parts.items():
-            used = sum(len(other.pool.processes) for other in self._sessions)
-            more = min(part - session.pool.wanted, total - used)
+            more = min(part - session.pool.wanted, total - self._taken())
             if more > 0:
                 session.pool.resize(session.pool.wanted + more)
         for session, slots in offers(total, demands).items():
             session.offer(slots)
         self._take_turns(sum(demand > 0 for demand in demands.values()) > total)
+
+    def _taken(self) -> int:
+        """Slots that have a worker or will get one: it may be tried again to start one later."""
+        pools = [session.pool for session in self._sessions]
+        return sum(max(len(pool.processes), pool.wanted) for pool in pools)
 
     def _take_turns(self, crowded: bool) -> None:
         """While more sessions have jobs than there are slots, each is to have one now and then."""

@@ -17,7 +17,8 @@ from typing import Protocol, cast
 from ppnext.audience import Finished
 from ppnext.engine import Engine
 from ppnext.errors import ProtocolError
-from ppnext.nodes.link import Link, check_protocol
+from ppnext.nodes.greeting import check_protocol
+from ppnext.nodes.link import Link
 from ppnext.nodes.local import WorkerPool
 from ppnext.runtime.listener import Admitted
 from ppnext.runtime.loop import Turn

@@ -5,7 +5,8 @@ Asked right after ``accept``, before a byte is read or TLS begins, so that a ref
 
 Before authentication a connection holds one of ``total`` slots, at most ``per_source`` of them
 for one source (``loopback`` for this machine). The last ``reserved`` slots are for sources
-without a penalty. New connections draw from one token bucket. ``release`` gives the slot back,
+without a penalty. New connections draw from one token bucket, before the slots are looked at: so
+whoever gives way to newcomers, as the listener has it, had time. ``release`` gives the slot back,
 whether the handshake succeeded or not; after success ``authenticated`` takes a place of the
 other kind, total and per key.
 
@@ -25,7 +26,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["Admission", "AdmissionLimits", "Offence", "Refusal"]
+__all__ = ["Admission", "AdmissionLimits", "Offence", "Refusal", "same_source"]
 
 _LOOPBACK = "loopback"
 _Counted = TypeVar("_Counted", str, bytes)
@@ -35,6 +36,7 @@ class Refusal(enum.Enum):
     """Why a connection is closed at once; the value is for logs and counters."""
 
     PENALISED = "penalised"
+    RESERVED = "reserved"
     SOURCE_FULL = "source full"
     FULL = "full"
     RATE = "rate"
@@ -195,12 +197,15 @@ class Admission:
         penalty = 0.0 if source == _LOOPBACK else self._penalty(source, now)
         if penalty >= limits.refuse_at:
             return Refusal.PENALISED
+        self._refill(now)
+        if self._tokens < 1:
+            return Refusal.RATE
+        waiting = self._open.total()
+        if penalty > 0 and waiting >= limits.total - limits.reserved:
+            return Refusal.RESERVED
         if self._open[source] >= (limits.loopback if source == _LOOPBACK else limits.per_source):
             return Refusal.SOURCE_FULL
-        if self._open.total() >= limits.total - (limits.reserved if penalty > 0 else 0):
-            return Refusal.FULL
-        self._refill(now)
-        return Refusal.RATE if self._tokens < 1 else None
+        return Refusal.FULL if waiting >= limits.total else None
 
     def _refill(self, now: float) -> None:
         if self._refilled is not None:
@@ -221,6 +226,11 @@ class Admission:
         if len(self._sources) > self.limits.sources:
             self._sources.popitem(last=False)
         return record
+
+
+def same_source(one: str, other: str) -> bool:
+    """Whether two addresses share their slots and their penalties."""
+    return _source(one) == _source(other)
 
 
 def _source(address: str) -> str:

@@ -3,8 +3,8 @@
 The parent watches how much memory a job has. A job that takes it faster than the parent looks is
 held up by the system itself: what goes far beyond its limit is not given, and Python code sees a
 ``MemoryError``. A job that gives way to others does so by the niceness of the whole process, which
-an ordinary user cannot take back: such a worker is replaced, and jobs that were sent ahead to it and
-start before it is may give way as well.
+an ordinary user cannot take back: such a worker is replaced, and jobs that were sent ahead to it
+and start before it is may give way as well.
 """
 
 from __future__ import annotations

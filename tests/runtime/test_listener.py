@@ -322,18 +322,43 @@ def test_a_half_closed_connection_ends_at_once(after: str) -> None:
 # Limits.
 
 
-def test_too_many_strangers_are_closed_before_tls() -> None:
+def test_who_has_waited_longest_gives_way_to_a_newcomer() -> None:
     async def main() -> None:
         async with Door(AdmissionLimits(loopback=2)) as door:
-            first = await door.connect()
-            await door.connect()
-            assert await all_that_comes(await door.connect()) == b""
-            assert door.counts() == {"admitted": 2, "source full": 1}
-            first.close()
-            while door.counts().get("bad tls") is None:
-                await asyncio.sleep(0)  # one turn of the loop
+            first, _second = await door.connect(), await door.connect()
             dialled = await dial(door.address, KEY, CLIENT)
+            assert await all_that_comes(first) == b""
             dialled.socket.close()
+            assert door.counts() == {"admitted": 3, "source full": 1, "bad tls": 1}
+
+    run(main)
+
+
+def test_whoever_gives_way_before_its_turn_is_closed_as_well() -> None:
+    async def main() -> None:
+        async with Door(AdmissionLimits(loopback=1)) as door:
+            # They are connected before the listener's next turn, which accepts them all.
+            socks = [
+                socket.create_connection((door.address.host, door.address.port)) for _ in range(5)
+            ]
+            for sock in socks:
+                sock.setblocking(False)
+            for sock in socks[:-1]:
+                assert await all_that_comes(sock) == b""
+            assert door.counts() == {"admitted": 5, "source full": 4, "bad tls": 4}
+            for sock in socks:
+                sock.close()
+
+    run(main)
+
+
+def test_strangers_who_come_too_fast_are_closed_before_tls() -> None:
+    async def main() -> None:
+        async with Door(AdmissionLimits(loopback=1, burst=1, rate=0.001)) as door:
+            first = await door.connect()
+            assert await all_that_comes(await door.connect()) == b""
+            assert door.counts() == {"admitted": 1, "rate": 1}
+            first.close()
 
     run(main)
 

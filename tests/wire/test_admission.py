@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppnext.wire.admission import Admission, AdmissionLimits, Offence, Refusal
+from ppnext.wire.admission import Admission, AdmissionLimits, Offence, Refusal, same_source
 
 HOST = "192.0.2.1"
 KID = b"k" * 16
@@ -57,9 +57,23 @@ def test_reserved_slots_are_for_the_unpenalised() -> None:
     door = Admission()
     fill(door, 56)
     door.penalise(HOST, Offence.NO_ATTEMPT, 0.0)
-    assert door.admit(HOST, 0.5) is Refusal.FULL
+    assert door.admit(HOST, 0.5) is Refusal.RESERVED
     assert door.admit("192.0.2.2", 0.5) is None
     assert door.admit(HOST, 1.0) is None  # the penalty has run off
+
+
+def test_the_rate_comes_before_the_slots() -> None:
+    # Whoever gives way to newcomers does so at this rate at most.
+    door = Admission(AdmissionLimits(per_source=1, burst=1, rate=1.0))
+    assert door.admit(HOST, 0.0) is None
+    assert door.admit(HOST, 0.5) is Refusal.RATE
+    assert door.admit(HOST, 1.0) is Refusal.SOURCE_FULL
+
+
+def test_sources() -> None:
+    assert same_source("127.0.0.1", "::1")
+    assert same_source("2001:db8::1", "2001:db8::2")
+    assert not same_source("192.0.2.1", "192.0.2.2")
 
 
 def test_bucket() -> None:

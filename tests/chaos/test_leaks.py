@@ -1,0 +1,81 @@
+"""What watches for leaks finds them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.chaos.leaks import Growth, Vigil, segments
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[psutil.Process]:
+    process = subprocess.Popen(["sleep", "60"])
+    yield psutil.Process(process.pid)
+    process.kill()
+    process.wait(10)
+
+
+def test_a_process_that_ends_in_time_is_not_blamed(sleeper: psutil.Process) -> None:
+    vigil = Vigil(5.0)
+    vigil.expect([sleeper], 0.0, "a test")
+    vigil.look(4.0)
+    sleeper.kill()
+    sleeper.wait(10)
+    vigil.look(6.0)
+    assert not vigil.violations
+    assert not len(vigil)
+
+
+def test_a_process_that_stays_is_blamed_and_killed(sleeper: psutil.Process) -> None:
+    vigil = Vigil(5.0)
+    vigil.expect([sleeper], 0.0, "a test")
+    vigil.look(6.0)
+    assert ["sleep 60" in line and "after a test" in line for line in vigil.violations] == [True]
+    sleeper.wait(10)
+
+
+def test_a_process_that_hangs_has_its_time_when_it_goes_on(sleeper: psutil.Process) -> None:
+    vigil = Vigil(5.0)
+    vigil.expect([sleeper], 0.0, "a test")
+    sleeper.send_signal(signal.SIGSTOP)
+    os.waitpid(sleeper.pid, os.WUNTRACED)
+    vigil.look(6.0)
+    sleeper.send_signal(signal.SIGCONT)
+    os.waitpid(sleeper.pid, os.WCONTINUED)
+    vigil.look(10.0)
+    assert not vigil.violations
+    vigil.look(12.0)
+    assert vigil.violations
+
+
+def test_a_slope_is_that_of_the_line_after_the_warm_up() -> None:
+    growth = Growth()
+    for second in range(200):
+        noise = (second % 2) * 4096
+        growth.add("steady", 1, second, (50 << 20 if second < 20 else 80 << 20) + noise)
+        growth.add("leaking", 2, second, (50 << 20) + second * 1024 + noise)
+        if second < 60:
+            growth.add("short", 3, second, second << 20)
+    steady, leaking = growth.slopes()
+    assert steady.who == "steady (process 1)"
+    assert abs(steady.per_minute) < 3 * steady.error + 1
+    assert leaking.per_minute == pytest.approx(60 * 1024, rel=0.02)
+    assert leaking.grown == pytest.approx(leaking.seconds * 1024, rel=0.02)
+
+
+def test_segments_are_counted() -> None:
+    before = segments(os.getpid())
+    descriptor = os.memfd_create("ppnext-test")
+    try:
+        assert segments(os.getpid()) == before + 1
+    finally:
+        os.close(descriptor)
