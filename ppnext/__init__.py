@@ -88,9 +88,11 @@ if TYPE_CHECKING:
     from ppnext.shipping.broadcasts import Broadcast
     from ppnext.stats import NodeStats
     from ppnext.template import Template
+    from ppnext.terms import Asked
 
 __all__ = [
     "AddressError",
+    "Asked",
     "Broadcast",
     "ConfigError",
     "DestroyedServerError",
@@ -127,6 +129,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Asked": "ppnext.terms",
     "Broadcast": "ppnext.shipping.broadcasts",
     "Executor": "ppnext.futures",
     "Explanation": "ppnext.explaining",
