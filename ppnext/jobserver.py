@@ -106,7 +106,7 @@ class Server:
             check_platform()
         network, key = _network(ppservers, interfaces, secret, key_file)
         self._created = time.monotonic()
-        environment = worker_environment(os.environ)
+        environment = worker_environment(os.environ, self._ncpus)
         # A worker takes about as long to come up as what this process needs is to load.
         started = [start_worker(environment)] if self._ncpus else []
         from ppnext.assembly import Assembly

@@ -16,6 +16,7 @@
 * ``listener``   how a daemon admits and authenticates clients
 * ``tls``        TLS contexts and the daemon's ephemeral certificate
 * ``processes``  worker processes
+* ``threads``    how many threads the libraries in a worker may start
 * ``progress``   which job a worker has started last, and where it is
 * ``footprint``  how much memory a process and its children have
 * ``cgroups``    where the limits of this process are written

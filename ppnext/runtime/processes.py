@@ -20,6 +20,7 @@ from time import monotonic, sleep
 
 from ppnext.runtime.footprint import Footprint
 from ppnext.runtime.progress import SIZE, STACK_SIGNAL, Progress
+from ppnext.runtime.threads import thread_limits
 
 __all__ = ["WorkerProcess", "check_platform", "start_worker", "worker_environment"]
 
@@ -45,13 +46,19 @@ def check_platform() -> None:
         )
 
 
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for workers: all of this one but what leads to our secrets."""
-    return {
+def worker_environment(environment: Mapping[str, str], workers: int = 0) -> dict[str, str]:
+    """Return the environment for workers: all of this one but what leads to our secrets.
+
+    Args:
+        workers: how many there will be, so that the threads of their libraries fit on the
+            processors; 0 if nothing is to be said of that.
+    """
+    kept = {
         name: value
         for name, value in environment.items()
         if not name.startswith("PPNEXT_") and name != "CREDENTIALS_DIRECTORY"
     }
+    return {**kept, **thread_limits(kept, workers)} if workers else kept
 
 
 class WorkerProcess:

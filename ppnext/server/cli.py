@@ -141,7 +141,7 @@ def _serve(config: Config) -> int:
     hosts = _hosts(config)
     _check_root(config, hosts)
     keys, source = _accepted_keys(config)
-    environment = worker_environment(os.environ)
+    environment = worker_environment(os.environ, config.workers)
     sockets = listen(hosts, config.port)
     pid_file = None
     loop = new_loop()
