@@ -40,6 +40,7 @@ from ppnext.sched.policy import Policy
 from ppnext.shipping.outcomes import decode_exception
 from ppnext.shipping.outfit import Outfitter
 from ppnext.standing import Standing
+from ppnext.stats import format_stats
 from ppnext.wire.messages import Unfit
 from ppnext.wire.payloads import Payload, view_of
 
@@ -82,7 +83,6 @@ class Client:
         self._inbox: deque[Job] = deque()
         self._is_posted = False
         self._is_taking = False
-        # On the loop: jobs that the scheduler is not told of yet.
         self._backlog = Outbox()
         self._retrying = Retrying(thread.turn, self._run_again)
         self._standing = Standing(self.engine, self._backlog, self._retrying)
@@ -156,6 +156,22 @@ class Client:
     def wait_for_nodes(self, number: int, timeout: float | None) -> bool:
         """Wait until this many nodes are connected, this machine being one if it has workers."""
         return self.roster.wait_for(number, timeout, lambda: self._destroyed)
+
+    def stats_table(self, elapsed: float, ncpus: int) -> str:
+        """Return what each node has done, as a table; see ``format_stats``."""
+        nodes, rescheduled = self.roster.stats(), self.engine.rescheduled
+        return format_stats(nodes, elapsed, self.unfinished, ncpus, rescheduled)
+
+    def open_jobs(self, group: str | None) -> list[Job]:
+        """Return the jobs that have not ended, of a group or of all."""
+        if self._destroyed:
+            return []
+        jobs = self._thread.ask(self._open_jobs)
+        return [job for job in jobs if not job.done() and group in (None, job.group)]
+
+    def _open_jobs(self) -> list[Job]:
+        out = [cast(Job, state.call) for state in self.engine.states()]
+        return [*out, *self._retrying, *self._backlog, *self._inbox]
 
     def describe(self, job: Job) -> str:
         """Say in one line where a job is."""

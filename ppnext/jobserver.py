@@ -278,6 +278,14 @@ class Server:
         """
         return self._parts.client.wait(group, timeout)
 
+    def cancel(self, group: str | None = None, kill: bool = False) -> int:
+        """Cancel all jobs that have not ended, or all of a group; see ``Job.cancel``.
+
+        Returns:
+            how many were cancelled.
+        """
+        return sum(job.cancel(kill) for job in self._parts.client.open_jobs(group))
+
     # Nodes.
 
     def get_ncpus(self) -> int:
@@ -325,17 +333,7 @@ class Server:
 
     def print_stats(self) -> None:
         """Print what each node has done, as a table."""
-        from ppnext.stats import format_stats
-
-        print(
-            format_stats(
-                self.get_stats(),
-                time.monotonic() - self._created,
-                self._parts.client.unfinished,
-                self._ncpus,
-                self._parts.client.engine.rescheduled,
-            )
-        )
+        print(self._parts.client.stats_table(time.monotonic() - self._created, self._ncpus))
 
     # The end.
 

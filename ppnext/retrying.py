@@ -8,7 +8,7 @@ and while it waits for its next attempt, the job has not ended.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from ppnext.callbacks import CallbackThread
@@ -96,6 +96,9 @@ class Retrying:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._open.values())
 
     def _look(self, attempt: Attempt) -> None:
         try:

@@ -1,8 +1,8 @@
 """Threads: how many the libraries in a worker may start, so that all workers fit on the processors.
 
 Libraries such as BLAS start a thread for each processor of the machine, and with a worker for each
-processor there would be the square of that. They are told otherwise by variables that they read when
-they are loaded. What the user has set stays.
+processor there would be the square of that. They are told otherwise by variables that they read
+when they are loaded. What the user has set stays.
 """
 
 from __future__ import annotations

@@ -205,6 +205,24 @@ def test_cancelling_what_has_ended_does_nothing(server: Server) -> None:
     assert job() == 1
 
 
+def test_a_group_is_cancelled_wherever_its_jobs_are(
+    server: Server, cluster: Cluster, gate: Any, path: Path
+) -> None:
+    runs = [server.submit(waits, (path,), group="a") for _ in range(cluster.slots)]
+    until(lambda: len(notes(path)) == cluster.slots)
+    more = path.with_name("more")
+    again = server.submit(fails, (more, 9), group="a", retry_on=OSError, backoff=FOR_EVER)
+    queued = [server.submit(abs, (-x,), group="a") for x in range(20_000)]
+    other = server.submit(abs, (-7,), group="b")
+    assert server.cancel("a") == len(runs) + 1 + len(queued)
+    assert server.cancel("a") == server.cancel("nobody") == 0
+    assert other.result(PATIENCE) == 7 and server.wait(timeout=PATIENCE)
+    assert all(job.cancelled() for job in (*runs, again, *queued))
+    last = server.submit(waits, (path,))
+    assert server.cancel(kill=True) == 1 and last.cancelled()
+    all_slots_work(server, cluster.slots, gate)
+
+
 def test_who_waits_for_a_cancelled_job_wakes(server: Server, path: Path) -> None:
     job = server.submit(waits, (path,))
     seen: list[object] = []
