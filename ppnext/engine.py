@@ -120,10 +120,17 @@ class Engine:
         self._act()
 
     def stop(self, job: int, grace: float) -> None:
-        """Stop a job that has been started; how it ends is told as always."""
+        """Stop a job that has been started; how it ends is told as always.
+
+        If its worker has died since, it has not been started again: then it is given back.
+        """
         state = self.state_of(job)
-        if state is not None and state.node in self.links:
+        if state is None:
+            return
+        if state.kept and state.node in self.links:
             self.links[state.node].stop((state.id, state.attempt), grace)
+        else:
+            self.withdraw([job])
 
     def withdraw(self, jobs: Iterable[int]) -> None:
         """Give back those of these jobs that have not been started; each is answered."""

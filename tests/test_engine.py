@@ -11,7 +11,7 @@ import pytest
 
 from ppnext.engine import Engine
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import JobId, JobState, NodeKind
+from ppnext.sched.model import JobId, JobState, Limit, NodeKind, Verdict
 from ppnext.sched.policy import Policy
 from ppnext.wire.messages import Died, Outcome, Returned, Unfit
 
@@ -288,6 +288,28 @@ def test_jobs_are_withdrawn_or_kept_and_each_is_answered(engine, audience, link)
     engine.on_returned(link, Returned([], [(1, 1)]))
     assert sorted(audience.of("job_withdrawn")) == [(1, False), (2, True), (99, False)]
     assert engine.state_of(2) is None and engine.state_of(1) is not None
+
+
+def test_a_job_that_runs_is_stopped_and_one_that_does_not_is_given_back(engine, audience, link):
+    for job in (1, 2):
+        submit(engine, job)
+    engine.stop(1, 0.5)  # nobody has said that it runs
+    assert ("stop", (1, 1), 0.5) not in link.asked and audience.of("job_withdrawn") == []
+    engine.on_returned(link, Returned([], [(1, 1)]))
+    engine.stop(1, 0.5)
+    assert ("stop", (1, 1), 0.5) in link.asked
+    engine.stop(2, 0.5)
+    engine.stop(99, 0.5)
+    assert audience.of("job_withdrawn") == [(1, False), (2, True)]
+
+
+def test_a_job_that_went_beyond_a_limit_ends_with_the_verdict(engine, audience, link):
+    submit(engine, 1)
+    engine.on_died(link, Died(1, 1, "too slow", "TIMEOUT", "  File", 7))
+    [(job, cause, mishaps)] = audience.of("job_ended")
+    assert (job, cause) == (1, Cause.LIMIT)
+    assert mishaps[-1].verdict == Verdict(Limit.TIMEOUT, "too slow", "  File", 7)
+    assert audience.of("job_lost") == []
 
 
 def test_a_draining_node_is_let_go_when_it_is_empty(engine, audience, link):

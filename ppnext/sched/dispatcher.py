@@ -161,7 +161,6 @@ class Dispatcher:
             state.status = PLACED  # what is taken from a backlog is waiting
             state.attempt += 1
             state.node = here
-            state.kept = False
             held[state.id] = state
         if given[0].need is not None:
             node.count(given[0].need, len(given))

@@ -33,10 +33,11 @@ def check(scheduler: Scheduler, policy: Policy | None = None) -> None:
         asked = {job for job, state in node.held.items() if state.status is Status.RETRACTING}
         assert node.asked == asked, "a node was asked for something else than is being retracted"
     for state in scheduler.jobs.values():
-        assert state.deaths < policy.poison_limit, "a poisoned job is still there"
-        assert state.losses < policy.loss_limit, "a job that was lost too often is still there"
+        given_up = state.mishaps and policy.reason_to_give_up(state)
+        assert not given_up, f"a job is still there that should have been given up: {given_up}"
         if state.status is Status.WAITING:
             assert state.node is None, "a waiting job is on a node"
+            assert not state.kept, "a waiting job is said to have been started"
     for node in scheduler.nodes.values():
         assert node.credit == policy.credit(node), "a node's credit is out of date"
     _check_needs(scheduler)

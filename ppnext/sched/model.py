@@ -199,7 +199,7 @@ class JobState:
         intent: what is to become of it when its node gives it back.
         attempt: number of the present or latest placement; fences what arrives late.
         node: the node that holds it.
-        kept: the node was asked for it and kept it: it has started, so it is not asked again.
+        kept: its node was asked for it and kept it: it has started, so it is not asked again.
         mishaps: attempts that did not end by themselves.
     """
 
@@ -348,3 +348,4 @@ class NodeState:
         self.asked.discard(job.id)
         self.count(job.need, -1)
         job.node = None
+        job.kept = False

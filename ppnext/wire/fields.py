@@ -12,7 +12,7 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Slots: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**20)]
 Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Line: TypeAlias = Annotated[str, msgspec.Meta(max_length=1024)]
-Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=16384)]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=12_000)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 """Neither negative, infinite nor NaN: it is calculated with."""
 

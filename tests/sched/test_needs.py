@@ -7,89 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ppnext.sched.actions import Action, Assign, Retract, Withdrawn
+from ppnext.sched.actions import Assign, Retract, Withdrawn
 from ppnext.sched.invariants import check
 from ppnext.sched.model import JobId, JobState, Need, NodeId, NodeKind, Status
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import REFUSED
 from ppnext.sched.scheduler import Scheduler
-
-
-def letters(need: Need, facts: object) -> str | None:
-    """A node fits a job whose letter is among its own."""
-    return None if str(need) in str(facts or "") else f"has no {need}"
-
-
-class Bench:
-    """A scheduler of jobs and nodes with letters; checks the invariants after each event."""
-
-    def __init__(self) -> None:
-        self.policy = Policy()
-        self.scheduler = Scheduler(self.policy, letters)
-
-    def done(self) -> list[tuple[str, int, list[int]]]:
-        """Return what is to be done: sent to or asked from which node, which jobs."""
-        check(self.scheduler, self.policy)
-        return [told(action) for action in self.scheduler.take_actions()]
-
-    def node(
-        self, node: int, facts: str | None, slots: int = 1, latency: float = 0.0001
-    ) -> list[tuple[str, int, list[int]]]:
-        self.scheduler.on_node_joined(
-            NodeId(node), f"n{node}", NodeKind.DAEMON, slots, latency, facts
-        )
-        return self.done()
-
-    def submit(self, *jobs: tuple[int, str | None]) -> list[tuple[str, int, list[int]]]:
-        self.scheduler.on_submit([JobState(JobId(job), None, need=need) for job, need in jobs])
-        return self.done()
-
-    def finish(self, node: int, *jobs: int, seconds: float = 1.0) -> list[tuple]:
-        held = self.scheduler.nodes[NodeId(node)].held
-        results = [(JobId(job), held[JobId(job)].attempt, seconds) for job in jobs]
-        assert None not in self.scheduler.on_finished(NodeId(node), results)
-        return self.done()
-
-    def unfit(self, node: int, job: int, need: Need, attempt: int = 1) -> list[tuple]:
-        self.scheduler.on_unfit(NodeId(node), JobId(job), attempt, need)
-        return self.done()
-
-    def need(self, need: Need, *jobs: int) -> list[tuple]:
-        self.scheduler.on_need([JobId(job) for job in jobs], need)
-        return self.done()
-
-    def facts(self, node: int, facts: str | None) -> list[tuple]:
-        self.scheduler.on_facts(NodeId(node), facts)
-        return self.done()
-
-    def returned(self, node: int, *jobs: int, kept: tuple[int, ...] = ()) -> list[tuple]:
-        held = self.scheduler.nodes[NodeId(node)].held
-        back, stay = (
-            [(JobId(job), held[JobId(job)].attempt) for job in which] for which in (jobs, kept)
-        )
-        self.scheduler.on_returned(NodeId(node), back, stay)
-        return self.done()
-
-    def held(self, node: int) -> list[int]:
-        return list(self.scheduler.nodes[NodeId(node)].held)
-
-
-def told(action: Action) -> tuple[str, int, list[int]]:
-    if isinstance(action, Assign):
-        return ("run", action.node, [state.id for state in action.jobs])
-    assert isinstance(action, Retract)
-    return ("ask", action.node, [job for job, _ in action.jobs])
-
-
-def hoarder(facts: str, *jobs: tuple[int, str | None]) -> Bench:
-    """A node 1 of short jobs, far away, that holds all of ``jobs``."""
-    bench = Bench()
-    bench.node(1, facts, latency=1.0)
-    bench.submit((100, None))
-    bench.finish(1, 100, seconds=0.01)
-    assert bench.submit(*jobs) == [("run", 1, [job for job, _ in jobs])]
-    return bench
-
+from tests.sched.letters import Bench, hoarder, letters, priority, told
 
 # Placing.
 
@@ -373,7 +297,7 @@ def test_a_node_that_fits_and_drains_gets_nothing() -> None:
 
 # Whatever happens.
 
-needs = st.sampled_from([None, None, "a", "b", "c"])
+needs = st.sampled_from([None, None, "a", "a2", "b", "b-1", "c"])
 facts = st.sampled_from([None, "a", "b", "ab", "abc"])
 
 
@@ -383,7 +307,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.policy = Policy()
-        self.scheduler = Scheduler(self.policy, letters)
+        self.scheduler = Scheduler(self.policy, letters, priority)
         self.jobs = self.nodes = 0
         self.asked: list[Retract] = []
 
@@ -392,6 +316,15 @@ class Life(RuleBasedStateMachine):
         for action in self.scheduler.take_actions():
             if isinstance(action, Retract):
                 self.asked.append(action)
+            elif isinstance(action, Assign):
+                self.check_priority(action)
+
+    def check_priority(self, action: Assign) -> None:
+        """A node was given nothing while a job of a higher priority waits that it could run."""
+        node = self.scheduler.nodes[action.node]
+        lowest = min(self.scheduler.pools.of(job.need).priority for job in action.jobs)
+        for turn, job, pool in self.scheduler.pools.ready():
+            assert -turn <= lowest or pool.reason(node), f"job {job} was passed over"
 
     def pick_node(self, data: st.DataObject) -> NodeId:
         return data.draw(st.sampled_from(sorted(self.scheduler.nodes)))
@@ -491,7 +424,7 @@ class Life(RuleBasedStateMachine):
 TestLife = Life.TestCase
 
 
-@given(st.lists(needs, max_size=60), st.integers(1, 5))
+@given(st.lists(st.sampled_from([None, "a", "b", "c"]), max_size=60), st.integers(1, 5))
 def test_one_node_runs_what_it_fits_in_the_order_of_submission(
     wanted: list[str | None], slots: int
 ) -> None:

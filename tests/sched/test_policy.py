@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import JobId, JobState, Mishap, NodeId, NodeKind, NodeState
+from ppnext.sched.model import (
+    JobId,
+    JobState,
+    Limit,
+    Mishap,
+    NodeId,
+    NodeKind,
+    NodeState,
+    Verdict,
+)
 from ppnext.sched.policy import Policy
 
 POLICY = Policy(horizon=0.002, worth_hiding=0.02, prefetch_limit=128, smoothing=0.25)
@@ -89,3 +98,33 @@ def test_why_a_job_is_given_up(once: bool, blamed: list[bool], cause: Cause | No
     job = JobState(JobId(1), None, once)
     job.mishaps = tuple(Mishap(n, "n", "gone", blame) for n, blame in enumerate(blamed, 1))
     assert Policy(poison_limit=2, loss_limit=2).reason_to_give_up(job) is cause
+
+
+@pytest.mark.parametrize(
+    ("retries", "blamed", "cause"),
+    [
+        (0, [True], Cause.WORKER_DIED),
+        (0, [False], Cause.NODE_LOST),
+        (1, [True], None),
+        (1, [True, False], Cause.NODE_LOST),
+        (1, [False, True], Cause.WORKER_DIED),
+        (3, [True, True, True], None),
+        (3, [False, False, False], None),
+        (3, [True, False, True, True], Cause.WORKER_DIED),
+    ],
+)
+def test_a_job_that_says_how_often_is_given_up_after_that(
+    retries: int, blamed: list[bool], cause: Cause | None
+) -> None:
+    job = JobState(JobId(1), None, retries=retries)
+    job.mishaps = tuple(Mishap(n, "n", "gone", blame) for n, blame in enumerate(blamed, 1))
+    assert Policy(poison_limit=2, loss_limit=2).reason_to_give_up(job) is cause
+
+
+@pytest.mark.parametrize("limit", Limit)
+@pytest.mark.parametrize("retries", [None, 0, 9])
+def test_a_job_that_went_beyond_a_limit_is_given_up(limit: Limit, retries: int | None) -> None:
+    job = JobState(JobId(1), None, retries=retries)
+    verdict = Verdict(limit, limit.value)
+    job.mishaps = (Mishap(1, "n", verdict.cause, blamed=False, verdict=verdict),)
+    assert Policy().reason_to_give_up(job) is Cause.LIMIT

@@ -2,126 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppnext.sched.actions import Action, Assign, Cause, End, Kept, Release, Retract, Withdrawn
+from ppnext.sched.actions import Cause, End, Kept, Release, Retract, Withdrawn
 from ppnext.sched.invariants import check
-from ppnext.sched.model import NOBODY, Intent, JobId, JobState, Mishap, NodeId, NodeKind, Status
-from ppnext.sched.policy import Policy
-from ppnext.sched.scheduler import Scheduler
-
-LATENCY = 0.0001
-
-
-class Sent(NamedTuple):
-    """What an Assign says, with the numbers and attempts of its jobs."""
-
-    node: int
-    jobs: list[tuple[int, int]]
-
-
-class Bench:
-    """A scheduler with short names for its events; checks the invariants after each."""
-
-    def __init__(self, **numbers: float) -> None:
-        self.policy = Policy(**numbers)  # type: ignore[arg-type]  # numbers by name
-        self.scheduler = Scheduler(self.policy)
-
-    def done(self) -> list[Action | Sent]:
-        check(self.scheduler, self.policy)
-        return [
-            Sent(action.node, [(state.id, state.attempt) for state in action.jobs])
-            if isinstance(action, Assign)
-            else action
-            for action in self.scheduler.take_actions()
-        ]
-
-    def submit(self, *jobs: int, once: bool = False) -> list[Action | Sent]:
-        self.scheduler.on_submit([JobState(JobId(job), f"call {job}", once) for job in jobs])
-        return self.done()
-
-    def state(self, job: int) -> JobState:
-        return self.scheduler.jobs[JobId(job)]
-
-    def worker(self, node: int, latency: float = LATENCY) -> list[Action | Sent]:
-        name = f"w{node}"
-        self.scheduler.on_node_joined(NodeId(node), name, NodeKind.WORKER, 1, latency)
-        return self.done()
-
-    def daemon(self, node: int, slots: int = 2, latency: float = LATENCY) -> list[Action | Sent]:
-        name = f"d{node}"
-        self.scheduler.on_node_joined(NodeId(node), name, NodeKind.DAEMON, slots, latency)
-        return self.done()
-
-    def finish(
-        self, node: int, job: int, attempt: int = 1, seconds: float = 1.0
-    ) -> tuple[bool, list[Action | Sent]]:
-        [state] = self.scheduler.on_finished(NodeId(node), [(JobId(job), attempt, seconds)])
-        assert state is None or (state.id, state.call) == (job, f"call {job}")
-        return state is not None, self.done()
-
-    def finish_all(
-        self, node: int, *results: tuple[int, int], seconds: float = 1.0
-    ) -> tuple[list[int | None], list[Action | Sent]]:
-        states = self.scheduler.on_finished(
-            NodeId(node), [(JobId(job), attempt, seconds) for job, attempt in results]
-        )
-        return [None if state is None else state.id for state in states], self.done()
-
-    def died(self, node: int, job: int, attempt: int = 1) -> list[Action | Sent]:
-        self.scheduler.on_died(NodeId(node), JobId(job), attempt, "killed")
-        return self.done()
-
-    def lost(self, node: int, running: int | None = None) -> list[Action | Sent]:
-        job = None if running is None else JobId(running)
-        self.scheduler.on_node_lost(NodeId(node), "gone", job)
-        return self.done()
-
-    def cancel(self, job: int) -> list[Action | Sent]:
-        self.scheduler.on_cancel(JobId(job))
-        return self.done()
-
-    def withdraw(self, job: int) -> list[Action | Sent]:
-        self.scheduler.on_withdraw(JobId(job))
-        return self.done()
-
-    def drain(self, node: int) -> list[Action | Sent]:
-        self.scheduler.on_node_draining(NodeId(node))
-        return self.done()
-
-    def resize(self, node: int, slots: int) -> list[Action | Sent]:
-        self.scheduler.on_node_resized(NodeId(node), slots)
-        return self.done()
-
-    def returned(self, node: int, *back: tuple[int, int], kept: tuple = ()) -> list[Action | Sent]:
-        self.scheduler.on_returned(NodeId(node), back, kept)  # type: ignore[arg-type]  # plain numbers for ids
-        return self.done()
-
-    def held(self, node: int) -> list[int]:
-        return list(self.scheduler.nodes[NodeId(node)].held)
-
-
-def assigned(node: int, *jobs: int, attempt: int = 1) -> list[Action | Sent]:
-    return [Sent(node, [(job, attempt) for job in jobs])] if jobs else []
-
-
-def retract(node: int, *jobs: int, attempt: int = 1) -> Retract:
-    return Retract(NodeId(node), [(JobId(job), attempt) for job in jobs])
-
-
-def hoarder(*jobs: int) -> Bench:
-    """A worker 1 of short jobs, far away, that holds all of ``jobs``."""
-    bench = Bench()
-    bench.worker(1, latency=1.0)
-    bench.submit(100)
-    bench.finish(1, 100, seconds=0.01)
-    assert bench.submit(*jobs) == assigned(1, *jobs)
-    return bench
-
+from ppnext.sched.model import NOBODY, Intent, JobId, Mishap, NodeId, Status
+from tests.sched.bench import Bench, Sent, assigned, hoarder, retract
 
 # Placing.
 
@@ -647,9 +535,9 @@ def test_a_job_that_was_kept_elsewhere_may_be_asked_for_at_its_next_node() -> No
     bench.worker(2)
     bench.returned(1, kept=((3, 1),))
     bench.lost(1)
-    assert bench.scheduler.jobs[JobId(3)].kept is True
-    bench.daemon(3, slots=9)
     assert bench.scheduler.jobs[JobId(3)].kept is False
+    bench.daemon(3, slots=9)
+    assert bench.withdraw(3) == [retract(3, 3, attempt=2)]
 
 
 def test_a_long_list_is_cut_so_that_each_message_fits_into_a_frame() -> None:
@@ -730,60 +618,6 @@ def test_a_draining_node_is_released_when_its_last_job_was_given_up() -> None:
     bench.submit(1)
     bench.drain(1)
     assert [type(action) for action in bench.died(1, 1)] == [End, Release]
-
-
-# Cancelling.
-
-
-def test_an_unknown_or_ended_job_can_be_cancelled() -> None:
-    assert Bench().cancel(1) == []
-
-
-def test_a_waiting_job_that_is_cancelled_is_never_placed() -> None:
-    bench = Bench()
-    bench.submit(1, 2)
-    assert bench.cancel(1) == []
-    assert bench.worker(1) == assigned(1, 2)
-
-
-def test_a_placed_job_that_is_cancelled_is_asked_back_and_forgotten() -> None:
-    bench = Bench()
-    bench.worker(1)
-    bench.submit(1, 2)
-    assert bench.cancel(1) == [retract(1, 1)]
-    assert bench.cancel(1) == []
-    assert bench.returned(1, (1, 1)) == assigned(1, 2)
-    assert JobId(1) not in bench.scheduler.jobs
-
-
-def test_the_result_of_a_cancelled_job_is_not_wanted() -> None:
-    bench = Bench()
-    bench.worker(1)
-    bench.submit(1)
-    bench.cancel(1)
-    bench.returned(1, kept=((1, 1),))
-    assert bench.finish(1, 1) == (False, [])
-    assert bench.scheduler.dropped == 1
-
-
-def test_a_cancelled_job_whose_worker_died_is_forgotten() -> None:
-    bench = Bench()
-    bench.worker(1)
-    bench.submit(1)
-    bench.cancel(1)
-    assert bench.lost(1) == []
-    assert bench.scheduler.jobs == {}
-
-
-def test_cancelled_jobs_leave_nothing_behind_even_if_no_node_ever_comes() -> None:
-    bench = Bench()
-    bench.submit(0)
-    for job in range(1, 1000):
-        bench.scheduler.on_submit([JobState(JobId(job), None)])
-        bench.scheduler.on_cancel(JobId(job))
-    bench.done()
-    assert len(bench.scheduler.pools.general.backlog) < 100
-    assert bench.worker(1) == assigned(1, 0)
 
 
 # Withdrawing.

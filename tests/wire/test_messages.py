@@ -117,12 +117,22 @@ def test_fields_that_a_newer_end_added_are_ignored(message: Message) -> None:
     [
         (Run(DIGEST, [Start(1, 2, 3, False)]), (DIGEST, [(1, 2, 3)])),
         (Result([Outcome(1, 2, 3, True, 0.5, 0, 0)]), ([(1, 2, 3, True, 0.5)],)),
+        (Run(DIGEST, [Start(1, 2, 3)], Limits()), (DIGEST, [(1, 2, 3)], [])),
+        (Run(DIGEST, [Start(1, 2, 3)], Limits(2.5)), (DIGEST, [(1, 2, 3)], [2.5])),
+        (Died(1, 2, "gone", "", "", 0), (1, 2, "gone")),
     ],
 )
 def test_fields_that_an_older_end_does_not_know_have_defaults(
     message: Message, fields: tuple[object, ...]
 ) -> None:
     assert decode_control(kind_of(message), pack(*fields)) == message
+
+
+def test_a_death_with_a_long_stack_fits_into_a_frame() -> None:
+    # The longest stack that is ever passed on, in the characters that take most bytes.
+    widest = "\N{MUSICAL SYMBOL G CLEF}"
+    died = Died(BIGGEST, BIGGEST, widest * 1024, widest * 1024, widest * 12_000, BIGGEST)
+    assert len(encode_control(died)) <= CONTROL_LIMIT
 
 
 def test_a_full_batch_fits_into_a_frame() -> None:
@@ -223,6 +233,16 @@ def test_an_unknown_kind(kind: int) -> None:
         pytest.param(KINDS[Run], pack(DIGEST, [(1, 2)]), id="a job without a size"),
         pytest.param(KINDS[Run], pack(DIGEST, [(1, 2, -3)]), id="less than no arguments"),
         pytest.param(KINDS[Run], pack(DIGEST, [(1, 1, 1)] * 1025), id="too many jobs in a batch"),
+        *(
+            pytest.param(KINDS[Run], pack(DIGEST, [(1, 2, 3)], limits), id=f"limits {limits}")
+            for limits in (0, "", [-0.5], [math.inf], [math.nan], [1.0, -1], [1.0, 0.5], [0, 0, 20])
+        ),
+        pytest.param(KINDS[Died], pack(1, 2, "", "TIMEOUT", "x" * 16385), id="a long stack"),
+        pytest.param(KINDS[Died], pack(1, 2, "", "TIMEOUT", "", -1), id="less than no memory"),
+        pytest.param(KINDS[Stop], pack(1, 2), id="no grace"),
+        pytest.param(KINDS[Stop], pack(1, 2, -1.0), id="a grace in the past"),
+        pytest.param(KINDS[Stop], pack(1, 2, math.inf), id="a grace without end"),
+        pytest.param(KINDS[Began], pack(1, 2, 1), id="loaded or called"),
         pytest.param(KINDS[Ask], pack([]), id="a question about nothing"),
         pytest.param(KINDS[Ask], pack(["n"] * 257), id="too many questions"),
         pytest.param(KINDS[Facts], pack({"n": 1}), id="a version that is a number"),
