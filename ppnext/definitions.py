@@ -88,6 +88,7 @@ class Definitions:
 
     def clear(self) -> None:
         """Forget all, once nobody wants any job."""
+        self._newest = None
         self._recent.clear()
         self._recent_size = 0
         self._held.clear()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from ppnext.callbacks import CallbackThread
 from ppnext.job import Job
@@ -23,6 +24,9 @@ _RETRIES = 3
 
 _LONGEST = 300.0
 """Most seconds between two attempts, unless the first of them were more already."""
+
+_DOUBLINGS = 60
+"""After so many the pause has its full length, or is nothing."""
 
 
 class Timers(Protocol):
@@ -66,13 +70,13 @@ class Retrying:
         # Jobs that are looked at or wait for their next attempt.
         self._open: dict[int, Job] = {}
         # How often each job has been run again for this reason.
-        self._times: dict[int, int] = {}
+        self._times: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
 
     def consider(self, attempt: Attempt) -> None:
         """A job whose terms name exceptions has ended with one."""
         job = attempt.job
         most = _RETRIES if job.terms.retries is None else job.terms.retries
-        if self._times.get(job.tid, 0) >= most:
+        if self._times.get(job, 0) >= most:
             self._accept(attempt)
             return
         self._open[job.tid] = job
@@ -85,7 +89,7 @@ class Retrying:
     def forget(self, job: Job) -> None:
         """A job has been cancelled."""
         self._open.pop(job.tid, None)
-        self._times.pop(job.tid, None)
+        self._times.pop(job, None)
 
     def close(self) -> list[Job]:
         """Run nothing again. Returns the jobs that have not ended."""
@@ -103,8 +107,8 @@ class Retrying:
     def _look(self, attempt: Attempt) -> None:
         try:
             wanted = isinstance(attempt.error(), attempt.job.terms.retry_on)
-        # What a class of the user's says when it is asked; the job has ended as it has.
-        except Exception:
+        # A class of the user's may raise anything when it is asked; the job has ended as it has.
+        except BaseException:
             _log.exception("cannot tell whether job %d is to be run again", attempt.job.tid)
             wanted = False
         self._turn.soon(lambda: self._decided(attempt, wanted))
@@ -116,9 +120,9 @@ class Retrying:
         if not wanted:
             self._accept(attempt)
             return
-        times = self._times[job.tid] = self._times.get(job.tid, 0) + 1
+        times = self._times[job] = self._times.get(job, 0) + 1
         first = job.terms.backoff
-        pause = min(first * 2 ** (times - 1), max(first, _LONGEST))
+        pause = min(first * 2.0 ** min(times - 1, _DOUBLINGS), max(first, _LONGEST))
         self._turn.later(pause, lambda: self._run(attempt))
 
     def _run(self, attempt: Attempt) -> None:

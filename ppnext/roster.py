@@ -57,11 +57,11 @@ class Roster:
         Args:
             links: all that are connected; workers of one machine have one name.
         """
-        own = 0
-        self.slots = 0
+        own = slots = 0
         for link in links:
-            self.slots += link.slots
+            slots += link.slots
             own += link.slots if link.name == name else 0
+        self.slots = slots  # at once: other threads read it
         with self._changed:
             self.node(name).ncpus = own
             self._changed.notify_all()

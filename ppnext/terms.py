@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from fnmatch import translate
 from typing import NamedTuple, TypedDict
 
@@ -26,6 +27,9 @@ _PRIORITIES = 10**6
 """Priorities are within this distance of 0."""
 
 _ABOUT_A_CENTURY = 3e9
+
+_MORE_THAN_ANY = 1 << 60
+"""Bytes that no machine has."""
 
 
 class Asked(TypedDict, total=False):
@@ -127,7 +131,8 @@ def parse_bytes(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None or found[2].upper() not in _UNITS:
         raise ValueError(f"sizes are written such as '2GiB' or '500MB', not {text!r:.60}")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    unit = _UNITS[found[2].upper()]
+    return int(found[1]) * unit if found[1].isdecimal() else int(Decimal(found[1]) * unit)
 
 
 def _nearest(name: str) -> str:
@@ -144,7 +149,7 @@ def _seconds(name: str, value: object) -> float:
         raise TypeError(f"{name} must be a number of seconds, not {value!r:.60}")
     if not value > 0:
         raise ValueError(f"{name} must be more than 0 seconds, not {value}")
-    return float(value)
+    return float(min(value, 10 * _ABOUT_A_CENTURY)) if isinstance(value, int) else value
 
 
 def _timeout(name: str, value: object) -> float:
@@ -174,7 +179,7 @@ def _memory(name: str, value: object) -> int:
     number = _whole(name, value, "a number of bytes, or such as '2GiB'")
     if number <= 0:
         raise ValueError(f"{name} must be more than 0 bytes, not {value}")
-    return number
+    return number if number < _MORE_THAN_ANY else 0
 
 
 def _whole(name: str, value: object, what: str) -> int:

@@ -97,6 +97,7 @@ class Guard:
 
     def begin(self, began: Began, limits: Limits) -> None:
         """A job that has limits is being loaded, or called: each has its time."""
+        self.is_spent |= began.called and limits.nice > 0
         job = (began.job, began.attempt)
         if self._job == job and self._is_stopping:
             return
@@ -108,7 +109,6 @@ class Guard:
             self._after(seconds, lambda: self._beyond(Limit.TIMEOUT, cause))
         if limits.memory:
             self._look_later(limits.memory)
-        self.is_spent |= began.called and limits.nice > 0
 
     def stop(self, job: JobRef, grace: float) -> None:
         """Nobody wants a job any more that has been started."""

@@ -10,6 +10,7 @@ and start before it is may give way as well.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -58,10 +59,11 @@ def _kept_within(memory: int) -> Iterator[None]:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    most = _data_now() + int(memory * _SLACK)
-    soft = most if before[1] == resource.RLIM_INFINITY else min(most, before[1])
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
+    # A limit that is there already is not raised.
+    others = (it for it in before if it != resource.RLIM_INFINITY)
+    soft = min(_data_now() + int(memory * _SLACK), sys.maxsize, *others)
     try:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
         yield
     except MemoryError as error:
         raise JobMemoryExceeded(

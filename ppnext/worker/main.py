@@ -172,7 +172,10 @@ class Worker:
 
             self._inbox.send(Began(task.job, task.attempt, True))
             with allowance(task.limits):
-                outcome = encode_result(call(*args, **kwargs), self._protocol)
+                try:
+                    outcome = encode_result(call(*args, **kwargs), self._protocol)
+                finally:
+                    self._interrupts.end()  # what is taken back now is not to be interrupted
         if len(outcome) > RESULT_LIMIT:
             raise ResultNotShippable(
                 f"the job's result makes {len(outcome)} bytes; at most {RESULT_LIMIT} can be "
