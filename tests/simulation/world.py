@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from ppnext.nodes.guard import GRACE
 from ppnext.sched.policy import Policy
 from ppnext.wire.connection import Heartbeat
 from tests.simulation.clients import ClientMachine
@@ -185,6 +186,8 @@ class World:
         self._await_peace()
         self._await_ends()
         self._await_connections()
+        # What was cancelled has ended for its user, and may go on until it is killed.
+        self.run(self.kernel.now + GRACE + 0.5)
         for machine in self.machines:
             machine.check_idle(self.clients)
         for client in self.clients:
