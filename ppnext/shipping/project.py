@@ -7,7 +7,8 @@ way that cannot be seen there is asked for by name while the job runs, with ``fi
 
 Every table is of the files as they are when it is asked for. Looking whether they still are takes
 a ``stat`` of each; who asks again and again, many times in a millisecond, is given the last answer
-until twenty times as long as the look took has passed.
+until twenty times as long as the look took has passed. How long it took is counted in the time of
+the processor: on a busy machine a look that is held up would otherwise keep edits from being seen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from threading import RLock
-from time import perf_counter
+from time import perf_counter, thread_time
 from types import ModuleType
 from weakref import WeakValueDictionary
 
@@ -33,6 +34,9 @@ __all__ = ["Look", "Project", "Table"]
 
 _REST = 20
 """How many times as long as a look took the next one waits."""
+
+_LONGEST_REST = 0.01
+"""Most seconds between two looks."""
 
 _TABLES = 512
 """Most tables remembered."""
@@ -95,7 +99,8 @@ class Project:
     Args:
         roots: folders whose modules are the user's own.
         ship: names of installed distributions or modules that come along as well.
-        clock: returns seconds; for measuring how long a look takes.
+        clock: returns seconds.
+        effort: returns how many seconds of a processor this thread has used.
 
     Raises:
         ConfigError: something in ``ship`` is not installed.
@@ -106,9 +111,11 @@ class Project:
         roots: Iterable[str | os.PathLike[str]],
         ship: Iterable[str] = (),
         clock: Callable[[], float] = perf_counter,
+        effort: Callable[[], float] = thread_time,
     ) -> None:
         self._roots = Roots(roots)
         self._clock = clock
+        self._effort = effort
         self._lock = RLock()
         named = tuple(ship)
         self._shipped = _installed(named) if named else {}
@@ -144,10 +151,11 @@ class Project:
             began = self._clock()
             if known is not None and began < known.look_at:
                 return known
+            spent = self._effort()
             table = Table(self._closure(names))
             if known is not None and known.table.entries == table.entries:
-                ended = self._clock()
-                known.look_at = ended + _REST * (ended - began)
+                rest = min(_REST * (self._effort() - spent), _LONGEST_REST)
+                known.look_at = self._clock() + rest
                 return known
             # How long a look takes is seen the next time: this was more than that.
             known = self._tables[names] = Look(table)

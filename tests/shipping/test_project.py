@@ -65,7 +65,7 @@ def imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path, str], o
 
 def patient(*roots: Path, ship: tuple[str, ...] = ()) -> Project:
     """A project that looks every time."""
-    return Project(roots, ship, clock=lambda: 0.0)
+    return Project(roots, ship, clock=lambda: 0.0, effort=lambda: 0.0)
 
 
 def files(found: object) -> set[str]:
@@ -245,16 +245,28 @@ def test_a_new_import_brings_another_module(root: Path) -> None:
 
 
 def test_who_asks_too_soon_gets_the_last_table(root: Path) -> None:
-    moments = iter([0.0, 1.0, 2.0, 21.9, 22.1, 22.2])
-    project = Project([root], clock=lambda: next(moments))
+    moments = iter([0.0, 1.0, 2.0, 2.0019, 2.0021, 2.1])
+    spent = iter([0.0, 0.0, 0.0001, 5.0, 6.0])
+    project = Project([root], clock=lambda: next(moments), effort=lambda: next(spent))
     first = project.table(["t_alone"])
-    assert project.table(["t_alone"]) is first  # a look from 1.0 to 2.0
+    assert project.table(["t_alone"]) is first  # a look of 0.1 ms, though it ended at 2.0
     (root / "t_alone.py").write_text("import os")
-    assert project.table(["t_alone"]) is first  # at 21.9
-    second = project.table(["t_alone"])  # at 22.1, and it is new
+    assert project.table(["t_alone"]) is first  # 1.9 ms later
+    second = project.table(["t_alone"])  # 2.1 ms later, and it is new
     assert second is not first
     (root / "t_alone.py").write_text("import sys")
     assert project.table(["t_alone"]) is not second  # for how long that took says nothing
+
+
+def test_a_look_that_takes_long_is_not_trusted_for_long(root: Path) -> None:
+    moments = iter([0.0, 1.0, 2.0, 2.0099, 2.0101, 2.1])
+    spent = iter([0.0, 0.0, 1.0, 1.0, 2.0])
+    project = Project([root], clock=lambda: next(moments), effort=lambda: next(spent))
+    first = project.table(["t_alone"])
+    assert project.table(["t_alone"]) is first
+    (root / "t_alone.py").write_text("import os")
+    assert project.table(["t_alone"]) is first
+    assert project.table(["t_alone"]) is not first
 
 
 def test_the_folder_of_a_module_is_not_listed(root: Path) -> None:
