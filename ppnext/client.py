@@ -41,6 +41,7 @@ from ppnext.shipping.outcomes import decode_exception
 from ppnext.shipping.outfit import Outfitter
 from ppnext.standing import Standing
 from ppnext.stats import format_stats
+from ppnext.terms import DEFAULT
 from ppnext.wire.messages import Unfit
 from ppnext.wire.payloads import Payload, view_of
 
@@ -79,7 +80,6 @@ class Client:
         self.broadcasts = Broadcasts(self._share, self._drop)
         self._thread = thread
         self._room = None if backlog is None else Semaphore(backlog)
-        # Jobs that were submitted and not taken in, and whether the loop is to do so.
         self._inbox: deque[Job] = deque()
         self._is_posted = False
         self._is_taking = False
@@ -224,7 +224,7 @@ class Client:
             self._backlog.extend(jobs)
             self._feed()
             for job in jobs:
-                if job.terms.deadline is not None:
+                if job.terms is not DEFAULT:
                     self._deadlines.enter(job)
         self._is_taking = False
 

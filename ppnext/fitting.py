@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from ppnext.needs import Facts, Need, distributions, fits, minor, with_same
 from ppnext.sched.model import JobId, NodeId, NodeKind
+from ppnext.terms import DEFAULT
 from ppnext.wire.messages import SINCE, Stop
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Fitting:
     def need_of(self, job: Job) -> Need | None:
         """Return what a job needs; None if any node can run it."""
         definition, terms = job.definition, job.terms
+        if terms is DEFAULT and definition.python is None and not definition.without:
+            return None  # as almost all
         if terms.requires:
             self._ask_about(terms.requires)
         # The scheduler is quicker with jobs that need nothing, and workers here have this Python.

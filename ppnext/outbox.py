@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from ppnext.job import Job
+from ppnext.terms import DEFAULT
 
 __all__ = ["Outbox"]
 
@@ -27,11 +28,11 @@ class Outbox:
         """Add jobs; each goes behind those of the same priority."""
         plain = self._plain
         for job in jobs:
-            priority = job.terms.priority
-            if priority:
-                self._queues.setdefault(priority, deque()).append(job)
-            else:
+            terms = job.terms
+            if terms is DEFAULT or not terms.priority:
                 plain.append(job)
+            else:
+                self._queues.setdefault(terms.priority, deque()).append(job)
 
     def take(self, most: int, has_room: Callable[[int], bool]) -> list[Job]:
         """Take the next jobs, all of one priority; none if there is no room for any.
