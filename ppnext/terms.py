@@ -173,7 +173,10 @@ def _backoff(name: str, value: object) -> float:
 
 def _memory(name: str, value: object) -> int:
     if isinstance(value, str):
-        value = parse_bytes(value)
+        try:
+            value = parse_bytes(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     if isinstance(value, float) and math.isinf(value) and value > 0:
         return 0
     number = _whole(name, value, "a number of bytes, or such as '2GiB'")

@@ -97,7 +97,7 @@ class Capture:
         A stream that the job has replaced is made anew: what replaced it may close it one day.
         """
         out, err = self._streams
-        # Not closed here: they are the worker's streams from now on.
+        # Hence "noqa": they are not closed here, but are the worker's streams from now on.
         if sys.stdout is not out or not _flush(out):
             sys.stdout = out = open(1, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
         if sys.stderr is not err or not _flush(err):

@@ -163,5 +163,5 @@ async def _becomes(lab: Laboratory, question: Callable[[], bool], patience: floa
         with suppress(OSError):  # a process of which something was asked has just ended
             if question():
                 return True
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_LOOK)  # no event tells of what other processes do
     return False

@@ -139,7 +139,7 @@ def watch_nodes(server: ppnext.Server, told: Told) -> None:
         if nodes != known:
             told(nodes=nodes, at=time.monotonic())
             known = nodes
-        time.sleep(_LOOK)
+        time.sleep(_LOOK)  # a server tells nobody that a node has gone
 
 
 def main() -> None:

@@ -317,7 +317,7 @@ def hoards(path: Path, size: int, piece: int) -> int:
 
 
 def has_a_large_child(path: Path, size: int) -> None:
-    code = f"import time; hoard = bytearray({size}); time.sleep({FOR_EVER})"
+    code = f"import time; hoard = bytearray({size}); time.sleep({FOR_EVER})"  # until it is killed
     note(path, "began")
     subprocess.run([sys.executable, "-c", code])
 

@@ -211,7 +211,8 @@ HELD = """
 
     def hold(path):
         import subprocess
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        code = "import time; time.sleep(600)"  # until it is killed
+        child = subprocess.Popen([sys.executable, "-c", code])
         with open(path, "w") as file:
             file.write(f"{os.getpid()} {child.pid}")
         child.wait()

@@ -174,7 +174,7 @@ CONSTRUCTS = {
             return (yield x)
         async def gather(n):
             async with asyncio.Lock() as lock:
-                return [y async for y in agen() if await asyncio.sleep(0) is None]
+                return [y async for y in agen() if await asyncio.sleep(0) is None]  # it awaits
         async def agen():
             async for _ in agen(): yield lambda: _
         coroutine = lambda: (yield)
