@@ -100,15 +100,16 @@ class Engine:
             if node in self.links:
                 self.links[node].define(definition)
 
-    def give_up(self, digest: bytes) -> None:
-        """Nobody has what some nodes have asked for."""
-        self._missing.pop(digest, None)
-
     def drop(self, digest: bytes) -> None:
-        """No job uses an object any more: nodes need not keep it."""
+        """No job uses an object any more: nodes need not keep it, nor wait for it.
+
+        The same is said of what a node asks for and nobody has.
+        """
         self._definitions.drop(digest)
-        for link in self.links.values():
-            link.drop(digest)
+        waiting = self._missing.pop(digest, ())
+        for node, link in self.links.items():
+            if node in waiting or link.may_have(digest):
+                link.drop(digest)
 
     def cancel(self, job: int, grace: float) -> None:
         """Nobody wants the job any more; nobody will be told how it ends.

@@ -284,7 +284,10 @@ class Server:
         Returns:
             how many were cancelled.
         """
-        return sum(job.cancel(kill) for job in self._parts.client.open_jobs(group))
+        jobs = self._parts.client.open_jobs(group)
+        # The last first: a job that is stopped makes room for one that was submitted after it.
+        jobs.sort(key=lambda job: job.tid, reverse=True)
+        return sum(job.cancel(kill) for job in jobs)
 
     # Nodes.
 

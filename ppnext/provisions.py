@@ -41,16 +41,13 @@ class Provisions:
         self._threads: ThreadPoolExecutor | None = None
         # Questions for modules that are not answered yet, of all nodes.
         self._open = 0
-        self._has_warned = False
 
     def provide(self, digest: bytes) -> None:
         """Send what has this content hash to the nodes that wait for it."""
         bundle = self._outfitter.project.bundle(digest)
         if bundle is None:
-            self._engine.give_up(digest)
-            if not self._has_warned:  # one line, however often it asks
-                self._has_warned = True
-                _log.warning("a node asked for %s, which it was never told of", digest.hex())
+            self._engine.drop(digest)
+            _log.debug("a node asked for %s, which no job uses (any more)", digest.hex())
         else:
             self._engine.provide(digest, bundle.payload)
 

@@ -45,6 +45,12 @@ class FakeLink:
         self.name, self.kind, self.slots, self.latency = name, kind, slots, latency
         self.asked: list[tuple[object, ...]] = []
 
+    def drop(self, digest):
+        self.asked.append(("drop", digest))
+
+    def may_have(self, digest):
+        return any(it[:2] == ("define", digest) for it in self.asked)
+
     def stop(self, job, grace):
         self.asked.append(("stop", job, grace))
 
@@ -188,6 +194,18 @@ def test_a_function_that_has_to_be_fetched_goes_to_all_who_wait(engine, audience
     assert audience.of("need")[0] == (G,)
     engine.provide(G, b"code")
     assert all(link.asked[-1] == ("define", G, b"code") for link in links)
+
+
+def test_who_waits_for_what_nobody_has_is_told_once(engine, audience):
+    links = [FakeLink(engine) for _ in range(3)]
+    for job, link in enumerate(links):
+        engine.on_joined(link)
+        submit_unknown(engine, job)
+    for link in links[:2]:
+        engine.on_need(link, G)
+    for _ in range(2):
+        engine.drop(G)
+    assert [link.asked.count(("drop", G)) for link in links] == [1, 1, 0]
 
 
 def test_a_fetched_function_does_not_go_to_a_node_that_is_gone(engine, link):

@@ -134,10 +134,13 @@ class Link:
         self._stream(self._jobs).send(message, (payload,))
 
     def drop(self, digest: bytes) -> None:
-        """Tell the node that an object is not used any more, if it may have it."""
-        if digest in self._defined:
-            self._defined.discard(digest)
-            self._stream(self._jobs).send(Drop(digest))
+        """Tell the node that an object is not used any more."""
+        self._defined.discard(digest)
+        self._stream(self._jobs).send(Drop(digest))
+
+    def may_have(self, digest: bytes) -> bool:
+        """Whether the node has been sent a function or an object, and not told to drop it."""
+        return digest in self._defined
 
     def run(self, jobs: Sequence[JobState]) -> None:
         """Send jobs, each with the function that it calls if the node may not have it.

@@ -115,6 +115,8 @@ class Session:
         self._cooling: asyncio.TimerHandle | None = None
         # The client's attempt number of each job that has not ended here.
         self._attempts: dict[int, int] = {}
+        # The highest number that an attempt had here at a job that has ended.
+        self._latest = 0
         self._slots = SlotsInUse(
             loop, hello.slots, lambda: len(self._attempts), lambda: owner.on_demand(self)
         )
@@ -192,6 +194,7 @@ class Session:
         elif isinstance(message, Hold):
             self._engine.provide(message.digest, self._shared(payload), hold=True)
         elif isinstance(message, Drop):
+            self._needed.discard(message.digest)
             self._engine.drop(message.digest)
         elif isinstance(message, Retract):
             self._on_retract(message)
@@ -243,7 +246,9 @@ class Session:
                 continue
             self._attempts[job.job] = job.attempt
             call = ClientCall(definition, part, run.limits)
-            states.append(JobState(JobId(job.job), call, job.once))
+            states.append(state := JobState(JobId(job.job), call, job.once))
+            if job.attempt > 1:
+                state.attempt = self._latest  # what is said late of one before is not meant of this
         _log.debug("%d jobs accepted: %s", len(states), self.label)
         self._engine.submit(states)
         self._demand_changed()
@@ -292,7 +297,7 @@ class Session:
             if outcomes and (room < it.size or type(payload) is not bytes):
                 self._stream.send(Result(outcomes), payloads)
                 outcomes, payloads, room = [], [], CHUNK_LIMIT
-            attempt = self._attempts.pop(job.id)
+            attempt = self._left(job)
             arguments = cast(ClientCall, job.call).arguments
             if isinstance(arguments, Shared):
                 self.pool.sharing.take_back(arguments, it.freed and job.attempt == 1)
@@ -314,7 +319,7 @@ class Session:
         self._demand_changed()
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        attempt, last = self._attempts.pop(job.id), mishaps[-1]
+        attempt, last = self._left(job), mishaps[-1]
         died = Died(job.id, attempt, last.cause[:1024])
         if (why := last.verdict) is not None:
             died = Died(job.id, attempt, died.cause, why.limit.name, why.stack, why.peak)
@@ -336,7 +341,7 @@ class Session:
             self._answers.kept((job, attempt))
 
     def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> None:
-        attempt, why = self._attempts.pop(job.id), unfit.why
+        attempt, why = self._left(job), unfit.why
         self._stream.send(Unfit(job.id, attempt, why, unfit.arguments))
         self._demand_changed()
 
@@ -368,6 +373,11 @@ class Session:
     def node_gone(self, link: Link, cause: str | None) -> None:
         # Not at once: the link is still closing, and its slot is free only afterwards.
         self._loop.call_soon(self._owner.on_demand, self)
+
+    def _left(self, job: JobState) -> int:
+        """Return the client's number of an attempt that has ended here."""
+        self._latest = max(self._latest, job.attempt)
+        return self._attempts.pop(job.id)
 
     def _demand_changed(self) -> None:
         self._slots.note()

@@ -149,7 +149,7 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Drop(msgspec.Struct, frozen=True, array_like=True):
-    """No job that is still to come uses the object of this name."""
+    """No job that is still to come uses what has this name, and who needs it will not get it."""
 
     digest: Digest
 

@@ -60,6 +60,9 @@ _MOST_LENT = 32
 _LOOK = 0.002
 """Seconds between two looks at results that are held back."""
 
+_INSIST = 0.01
+"""Seconds between two attempts to stop a job."""
+
 
 # Waits so many seconds, or for ever, for something to read; returns the channels that have it.
 Waiter: TypeAlias = Callable[[float | None], list[socket.socket]]
@@ -87,7 +90,8 @@ class Inbox:
         sharing: how large payloads come and go.
         keep: called in any thread, one at a time, with what arrives besides jobs; returns whether
             that is done with it. The rest comes in its turn.
-        stop: called in the watching thread with a job that is to be interrupted if it runs.
+        stop: called in the watching thread with a job that is to be interrupted if it runs; returns
+            whether to call it again soon, for the job has not noticed.
     """
 
     def __init__(
@@ -97,7 +101,7 @@ class Inbox:
         on_end: Callable[[], None],
         sharing: Sharing,
         keep: Callable[[Message, Payload], bool],
-        stop: Callable[[JobRef], None],
+        stop: Callable[[JobRef], bool],
     ) -> None:
         self._jobs = jobs
         self._control = control
@@ -108,6 +112,8 @@ class Inbox:
         self._sharing = sharing
         self._keep = keep
         self._stop = stop
+        # The job that is to be interrupted and has not noticed.
+        self._unwanted: JobRef | None = None
         # Results that were passed to the parent, which says when it does not need them any more.
         self._lent: dict[JobRef, Shared] = {}
         self._lending = Lock()
@@ -193,7 +199,9 @@ class Inbox:
         watches = False
         due = None if every is None else monotonic() + every
         while True:
-            until = _LOOK if watches else None if due is None else max(0.0, due - monotonic())
+            until = None if due is None else max(0.0, due - monotonic())
+            if watches or self._unwanted is not None:
+                until = _LOOK if watches else _INSIST
             ready = wait(until)
             now = monotonic()
             if self._woken in ready:
@@ -201,6 +209,8 @@ class Inbox:
                 watches = True
             elif watches:
                 watches = self.reports.send_old(now)
+            if self._unwanted is not None:
+                self._interrupt(self._unwanted)
             if due is not None and every is not None and now >= due:
                 due = now + every
                 tick()
@@ -212,9 +222,12 @@ class Inbox:
                     if isinstance(message, Retract):
                         self._give_back(message.jobs)
                     elif isinstance(message, Stop):
-                        self._stop((message.job, message.attempt))
+                        self._interrupt((message.job, message.attempt))
                     elif isinstance(message, Freed):
                         self._take_back((message.job, message.attempt), message.reusable)
+
+    def _interrupt(self, job: JobRef) -> None:
+        self._unwanted = job if self._stop(job) else None
 
     def lend(self, job: int, attempt: int, result: Shared) -> None:
         """Keep a result that is passed to the parent, until it says that it is not in use."""

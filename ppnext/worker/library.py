@@ -57,6 +57,8 @@ class Library:
         # The function that is being loaded, and those that refer to an object since they were.
         self._loading: bytes | None = None
         self._users: dict[bytes, set[bytes]] = {}
+        # What jobs wait for, and whether it is known that it will not come.
+        self._expected: dict[bytes, bool] = {}
 
     def keep(self, message: Message, payload: Payload) -> bool:
         """Keep what was sent, in any thread. Return False if it is nothing for the library."""
@@ -82,7 +84,9 @@ class Library:
         self._objects[name] = _Unloaded(payload)
 
     def drop(self, name: bytes) -> None:
-        """Forget an object, and the functions that keep it."""
+        """Forget an object, and the functions that keep it; who waits for it waits no more."""
+        if name in self._expected:
+            self._expected[name] = True
         self._objects.pop(name, None)
         for digest in self._users.pop(name, ()):
             self._functions.pop(digest, None)
@@ -104,6 +108,18 @@ class Library:
             found = unpack(view_of(found.payload).toreadonly(), frozen=True)
             self._objects[name] = found
         return found
+
+    def expect(self, digest: bytes) -> None:
+        """A job waits for something until it is here, or gone."""
+        self._expected[digest] = False
+
+    def is_gone(self, digest: bytes) -> bool:
+        """Whether it is known that something a job waits for will not come."""
+        return self._expected.get(digest, True)
+
+    def expect_no_more(self, digest: bytes) -> None:
+        """The job waits no more; others that do are to look whether it is here."""
+        self._expected.pop(digest, None)
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._functions

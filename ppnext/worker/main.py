@@ -11,11 +11,12 @@ import faulthandler
 import os
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
 from time import perf_counter
 
-from ppnext.errors import ResultNotShippable, UnsuitablePython
+from ppnext.errors import NotShippable, ResultNotShippable, UnsuitablePython
 from ppnext.runtime.progress import Progress
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.shipping.broadcasts import set_source
@@ -51,6 +52,10 @@ class _NotForThisPython(Exception):
     def __init__(self, error: UnsuitablePython, arguments: bool) -> None:
         super().__init__(str(error))
         self.arguments = arguments
+
+
+class _ParentGone(ConnectionError):
+    """Nobody is there any more who would take a result."""
 
 
 class Worker:
@@ -107,8 +112,6 @@ class Worker:
         self._inbox.send(hello)
 
     def _run_job(self, task: Task) -> None:
-        if task.function not in self._library and not self._fetch(task.function):
-            return
         arguments = task.arguments
         freed: list[bool] = []
         if isinstance(arguments, Shared):
@@ -117,15 +120,13 @@ class Worker:
         began = perf_counter()
         raised = False
         try:
-            try:
-                self._interrupts.begin((task.job, task.attempt))
-                outcome = self._execute(task, view_of(arguments))
-            finally:  # whatever interrupts this is caught below
-                self._interrupts.end()
+            outcome = self._execute(task, view_of(arguments))
         except _NotForThisPython as unfit:
             # The job has not been started; another node may be able to.
             self._inbox.send(Unfit(task.job, task.attempt, str(unfit)[:1000], unfit.arguments))
             return
+        except _ParentGone:
+            raise
         # Whatever the job raises is its outcome, SystemExit and KeyboardInterrupt as well.
         except BaseException as error:
             raised = True
@@ -157,6 +158,8 @@ class Worker:
         """Call a function and pickle what it returns; nothing else is left of the call."""
         if task.limits is not None:
             self._inbox.send(Began(task.job, task.attempt, False))
+        if task.function not in self._library:
+            self._fetch(task.function, lambda: task.function in self._library, "the function")
         try:
             call = self._library.get(task.function, self._modules.enter)
         except UnsuitablePython as error:
@@ -165,17 +168,17 @@ class Worker:
             args, kwargs = decode_call(arguments)
         except UnsuitablePython as error:
             raise _NotForThisPython(error, arguments=True) from None
+        job = (task.job, task.attempt)
         if task.limits is None:
-            outcome = encode_result(call(*args, **kwargs), self._protocol)
+            result = self._interrupts.call(job, call, args, kwargs)
+            outcome = encode_result(result, self._protocol)
         else:
             from ppnext.worker.allowance import allowance  # only for who uses it
 
             self._inbox.send(Began(task.job, task.attempt, True))
             with allowance(task.limits):
-                try:
-                    outcome = encode_result(call(*args, **kwargs), self._protocol)
-                finally:
-                    self._interrupts.end()  # what is taken back now is not to be interrupted
+                result = self._interrupts.call(job, call, args, kwargs)
+                outcome = encode_result(result, self._protocol)
         if len(outcome) > RESULT_LIMIT:
             raise ResultNotShippable(
                 f"the job's result makes {len(outcome)} bytes; at most {RESULT_LIMIT} can be "
@@ -194,24 +197,35 @@ class Worker:
         packed = joined(outcome)
         return packed + output if output else packed
 
-    def _fetch(self, function: bytes) -> bool:
-        """Ask for a function that is not here (any more). Return whether it has come."""
-        self._inbox.send(Need(function))
-        return self._inbox.wait_until(lambda: function in self._library)
+    def _fetch(self, digest: bytes, is_here: Callable[[], bool], what: str) -> None:
+        """Ask for what is not here (any more), and wait for it.
+
+        Raises:
+            NotShippable: whoever has submitted the job does not have it either.
+        """
+        library = self._library
+        library.expect(digest)
+        try:
+            self._inbox.send(Need(digest))
+            if not self._inbox.wait_until(lambda: is_here() or library.is_gone(digest)):
+                raise _ParentGone(f"the parent went before it had sent {what}")
+        finally:
+            library.expect_no_more(digest)
+        if not is_here():
+            raise NotShippable(
+                f"{what} that the job needs, {digest.hex()}, could not be had on {self._node}: "
+                "nobody wants the job any more, or its client never had it"
+            )
 
     def _object(self, name: bytes) -> object:
         """Return a broadcast object that the present job uses."""
         if not self._library.holds(name):
-            self._inbox.send(Need(name))
-            if not self._inbox.wait_until(lambda: self._library.holds(name)):
-                raise ConnectionError("the parent went before it had sent an object")
+            self._fetch(name, lambda: self._library.holds(name), "the broadcast object")
         return self._library.object(name)
 
     def _bundle(self, digest: bytes) -> bytes:
         """Return a bundle of the user's modules, which a job imports from."""
-        self._inbox.send(Need(digest))
-        if not self._inbox.wait_until(lambda: digest in self._library):
-            raise ConnectionError("the parent went before it had sent a module")
+        self._fetch(digest, lambda: digest in self._library, "the module")
         return self._library.take(digest)
 
     def _look_for(self, module: str) -> bytes | str | None:
@@ -220,7 +234,7 @@ class Worker:
         with self._looking:  # one at a time, so that each gets its own answer
             self._inbox.send(Seek(module))
             if not self._inbox.wait_until(lambda: module in answers):
-                raise ConnectionError("the parent went before it had answered for a module")
+                raise _ParentGone("the parent went before it had answered for a module")
             answer = answers.pop(module)
         return answer.digest or answer.why or None
 

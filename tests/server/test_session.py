@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import socket
 import ssl
@@ -232,6 +233,25 @@ def test_with_restart_every_job_has_a_process_of_its_own() -> None:
             await client.say(THEIRS, (Define(digest), function), *calls)
             pids = {(await client.hear(Result)).payload for _ in range(3)}
             assert len(pids) == 3
+
+    run(main)
+
+
+def test_the_stop_of_an_attempt_that_has_ended_does_not_meet_the_next() -> None:
+    """The worker, which hears of both on different channels, knows them by different numbers."""
+
+    async def main() -> None:
+        async with meeting(workers=1) as client:
+            digest, function = shipped(divmod)
+            await client.say(THEIRS, (Define(digest), function))
+            numbers = set()
+            for attempt in (1, 2, 3):
+                await client.say(call(7, digest, 1, 0, attempt=attempt))
+                result, payload = await client.hear(Result)
+                assert isinstance(result, Result)
+                assert [(it.job, it.attempt) for it in result.outcomes] == [(7, attempt)]
+                numbers |= set(re.findall(rb"job 7, attempt (\d+)", view_of(payload)))
+            assert len(numbers) == 3
 
     run(main)
 

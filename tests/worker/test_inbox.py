@@ -27,6 +27,7 @@ from ppnext.wire.messages import (
     Run,
     Setup,
     Start,
+    Stop,
 )
 from ppnext.wire.payloads import Payload, view_of
 from ppnext.worker.inbox import Inbox, Task
@@ -52,7 +53,8 @@ class Parent:
         self.ended = threading.Event()
         self.kept: dict[bytes, bytes] = {}
         self.stopped: list[JobRef] = []
-        self.inbox = Inbox(jobs, control, self.ended.set, Sharing(), self.keep, self.stopped.append)
+        self.heeded_after = 1
+        self.inbox = Inbox(jobs, control, self.ended.set, Sharing(), self.keep, self.stop)
         self._sockets = (self.jobs, self.control, jobs, control)
         self._out = {id(s): Connection(monotonic()) for s in (self.jobs, self.control)}
         for one in (self.jobs, self.control):
@@ -62,6 +64,10 @@ class Parent:
         if isinstance(message, Define):
             self.kept[message.digest] = bytes(view_of(payload))
         return isinstance(message, Define)
+
+    def stop(self, job: JobRef) -> bool:
+        self.stopped.append(job)
+        return len(self.stopped) < self.heeded_after
 
     def has(self, digest: bytes = DIGEST) -> bool:
         return digest in self.kept
@@ -240,6 +246,18 @@ def test_other_messages_on_the_control_channel_are_passed_by(watched: Parent) ->
     watched.send(watched.control, Need(DIGEST))
     watched.send(watched.control, Retract([(1, 1)]))
     assert watched.receive(watched.control).message == Returned([], [(1, 1)])
+
+
+def test_a_job_that_does_not_notice_is_stopped_again_until_it_does(watched: Parent) -> None:
+    watched.heeded_after = 5
+    watched.send(watched.control, Stop(1, 1, 2.0))
+    until = monotonic() + 20
+    while len(watched.stopped) < 5:
+        assert monotonic() < until
+        threading.Event().wait(0.005)
+    watched.send(watched.control, Retract([(7, 1)]))
+    assert watched.receive(watched.control).message == Returned([], [(7, 1)])
+    assert watched.stopped == [(1, 1)] * 5
 
 
 def test_the_tick_comes_again_and_again(parent: Parent) -> None:

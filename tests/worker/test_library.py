@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ppnext.shipping.functions import FunctionShipper
+from ppnext.wire.messages import Drop
 from ppnext.worker.library import Library
+
+NAME = b"n" * 32
 
 
 def enter(entries: object) -> None:
@@ -71,6 +74,18 @@ def test_one_that_cannot_be_loaded_fails_each_time_and_alone() -> None:
         with pytest.raises(ModuleNotFoundError, match="no_such_module"):
             library.get(shipped.digest, enter)
     assert library.get(good, enter)() == 5
+
+
+def test_what_is_waited_for_may_turn_out_to_be_gone() -> None:
+    library = Library()
+    library.expect(NAME)
+    assert not library.is_gone(NAME)
+    library.keep(Drop(NAME), b"")
+    assert library.is_gone(NAME)
+    library.expect(NAME)  # it has been asked for again
+    assert not library.is_gone(NAME)
+    library.expect_no_more(NAME)
+    assert library.is_gone(NAME)  # for others, who find that it is here, or not
 
 
 def test_one_that_is_not_here() -> None:

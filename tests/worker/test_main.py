@@ -15,12 +15,25 @@ from typing import Any
 
 import pytest
 
-from ppnext.errors import JobExited, RemoteError, ResultNotShippable
+from ppnext.broadcasting import Held
+from ppnext.errors import JobExited, NotShippable, RemoteError, ResultNotShippable
+from ppnext.shipping.broadcasts import Broadcast
 from ppnext.shipping.calls import encode_call
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.version import VERSION
-from ppnext.wire.messages import PROTOCOL, Define, Found, Need, Outcome, Seek, Unfit
+from ppnext.wire.messages import (
+    PROTOCOL,
+    Define,
+    Drop,
+    Found,
+    Need,
+    Outcome,
+    Returned,
+    Seek,
+    Stop,
+    Unfit,
+)
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -272,6 +285,48 @@ def test_a_function_that_it_does_not_have_is_asked_for(worker: Any) -> None:
     assert worker.finish().value == 2
     assert worker.finish().value == "later"
     assert other
+
+
+def test_a_job_whose_function_nobody_has_fails_and_the_next_runs(worker: Any) -> None:
+    worker.run_call(b"\0" * 32, 1, b"")
+    assert worker.jobs.receive().message == Need(b"\0" * 32)
+    worker.jobs.send(Drop(b"\0" * 32))
+    outcome = worker.finish()
+    assert outcome.result.raised and isinstance(outcome.value, NotShippable)
+    assert "the function that the job needs, 0000" in str(outcome.value)
+    assert worker.value(abs, -1) == 1
+
+
+def test_a_job_that_is_stopped_while_it_reads_an_object_leaves_the_worker_in_order(
+    worker: Any,
+) -> None:
+    held = Held(b"h" * 32, b"unused", ())
+    arguments = joined(encode_call((Broadcast(held.digest, 6, held),), {}, 5))
+    worker.run_call(worker.define(print).digest, 100, arguments)
+    assert worker.jobs.receive().message == Need(held.digest)
+    worker.control.send(Stop(100, 1, 2.0))
+    assert worker.retract(7) == Returned([], [(7, 1)])  # the worker has heard it
+    worker.jobs.send(Drop(held.digest))
+    outcome = worker.finish()
+    assert outcome.result.raised and isinstance(outcome.value, NotShippable)
+    assert worker.value(abs, -1) == 1
+
+
+def test_a_job_that_is_stopped_while_it_looks_for_a_module_leaves_the_worker_in_order(
+    worker: Any,
+) -> None:
+    def imports() -> None:
+        import nobody_has_this  # noqa: F401 - it is looked for
+
+    job = worker.start(imports)
+    assert worker.jobs.receive().message == Seek("nobody_has_this")
+    worker.control.send(Stop(job, 1, 2.0))
+    assert worker.retract(7) == Returned([], [(7, 1)])  # the worker has heard it
+    worker.jobs.send(Found("nobody_has_this", b"", ""))
+    outcome = worker.finish()
+    assert outcome.result.raised
+    assert isinstance(outcome.value, (KeyboardInterrupt, RemoteError, ModuleNotFoundError))
+    assert worker.value(abs, -1) == 1
 
 
 def test_it_ends_when_the_parent_goes_while_a_function_is_awaited(worker: Any) -> None:
