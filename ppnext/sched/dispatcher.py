@@ -8,6 +8,9 @@ none that is younger than the next job of another pool of the same priority.
 A node that has room where no other has is the rule while jobs wait. It is given what it can run,
 from all pools by the numbers of the jobs, without any other node being looked at.
 
+While jobs have claims, or machines are limited by such jobs, there is another way: one pass over all
+that wait, by their turns, in which machines are looked at as a whole (``ppnext.sched.clearing``).
+
 After ``settle`` and ``place`` no job waits that an open node can run, so a node with a free slot
 has no use for any job that waits, and jobs to be run there can only come from other nodes
 (``level``). Only jobs that it can run are asked for. An answer that brings some makes one of them
@@ -22,6 +25,9 @@ from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 
 from ppnext.sched.actions import Action, Assign, Release, Retract
+from ppnext.sched.claim import Claim
+from ppnext.sched.clearing import Clearing
+from ppnext.sched.host import Host
 from ppnext.sched.model import ASSIGNED, PLACED, JobId, JobState, NodeId, NodeState
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Pool
@@ -43,7 +49,16 @@ class Dispatcher:
         actions: what is to be done, in this order.
     """
 
-    __slots__ = ("_backlog", "_general", "_loads", "_nodes", "_policy", "_pools", "actions")
+    __slots__ = (
+        "_backlog",
+        "_clearing",
+        "_general",
+        "_loads",
+        "_nodes",
+        "_policy",
+        "_pools",
+        "actions",
+    )
 
     def __init__(self, nodes: dict[NodeId, NodeState], pools: Pools, policy: Policy) -> None:
         self.actions: list[Action] = []
@@ -53,6 +68,7 @@ class Dispatcher:
         self._backlog = pools.general.backlog
         self._loads = pools.general.loads
         self._policy = policy
+        self._clearing = Clearing(nodes, pools, policy)
 
     def settle(self, node: NodeState) -> None:
         """After a node has changed: put it where it belongs, then use what it can do."""
@@ -62,6 +78,10 @@ class Dispatcher:
             del self._nodes[node.id]
             pools.forget(node)
             self.actions.append(Release(node.id))
+            if self._clearing.is_on:
+                self._clearing.refresh(node.host)
+        elif self._clearing.is_on:
+            self._clearing.changed(node)
         else:
             node.credit = self._policy.credit(node)
             room = node.credit - len(node.held)
@@ -74,12 +94,22 @@ class Dispatcher:
             loads.update(node)
             if pools.noting:
                 pools.note(node)
-        if loads.open_slots:
+        if loads.open_slots or self._clearing.is_on:
+            self.place()
+            self.level()
+
+    def look_again(self, host: Host) -> None:
+        """A machine may have more than before, or less."""
+        if self._clearing.is_on:
+            self._clearing.refresh(host)
             self.place()
             self.level()
 
     def place(self) -> None:
         """Give waiting jobs to open nodes, to each its part of them, the least loaded first."""
+        if self._clearing.is_on:
+            self._place_with_claims()
+            return
         if self._pools.special:
             self._place_by_number()
             return
@@ -99,7 +129,8 @@ class Dispatcher:
             return
         self._level(self._general)
         for pool in self._pools.special.values():
-            self._level(pool)
+            if pool.claim is None:
+                self._level(pool)
 
     def ask(self, node: NodeState, states: list[JobState]) -> None:
         """Ask a node to give jobs back, unless it has started them or has been asked already."""
@@ -114,6 +145,8 @@ class Dispatcher:
     def recall(self, node: NodeState) -> None:
         """Ask a node for those of its jobs that it cannot run, now that facts or needs changed."""
         pools = self._pools
+        if self._clearing.is_on:
+            self._clearing.changed(node)
         unfit = {need for need in node.needs if pools.of(need).reason(node) is not None}
         if unfit:
             self.ask(node, [state for state in node.held.values() if state.need in unfit])
@@ -153,6 +186,51 @@ class Dispatcher:
                 heapreplace(ready, turn_of(pool))
             else:
                 heappop(ready)
+
+    def _place_with_claims(self) -> None:
+        """Place as ``_place_by_number`` does, where some jobs take more than a slot."""
+        pools, clearing = self._pools, self._clearing
+        clearing.begin()
+        ready = pools.ready()
+        heapify(ready)
+        before: list[Pool] = []
+        while ready:
+            pool = ready[0][2]
+            if pool.claim is None:
+                is_done = self._place_part(pool, _limit(pool, ready[1:3]), before)
+            else:
+                is_done = self._place_one(pool, pool.claim, before)
+            if is_done or not pool.backlog.waiting:
+                heappop(ready)
+            else:
+                heapreplace(ready, turn_of(pool))
+        clearing.end()
+
+    def _place_part(self, pool: Pool, limit: JobId | None, before: list[Pool]) -> bool:
+        """Place jobs of a pool without a claim; return whether there is no room for more."""
+        loads = self._pools.current(pool)
+        node = loads.least()
+        if node is None:
+            before.append(pool)
+            return True
+        waiting = pool.backlog.waiting
+        self._give(node, pool.backlog.take_before(loads.part(node, waiting), limit), {})
+        self._clearing.changed(node)
+        return False
+
+    def _place_one(self, pool: Pool, claim: Claim, before: list[Pool]) -> bool:
+        """Place a job of a pool with a claim; return whether there is no room for it."""
+        found = self._clearing.nearest(pool, claim)
+        if found is None:
+            return True
+        node, strain = found
+        if strain > 1.0:
+            if not self._clearing.wait(pool, claim, node, before):
+                before.append(pool)
+            return True
+        self._give(node, pool.backlog.take(1), {})
+        self._clearing.given(node)
+        return False
 
     def _give(self, node: NodeState, given: list[JobState], batches: _Batches) -> None:
         """Assign jobs that have been taken from one pool to a node."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ppnext.sched.claim import Claim
+from ppnext.sched.host import Host
 from ppnext.sched.model import Status
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Pool
@@ -41,6 +43,8 @@ def check(scheduler: Scheduler, policy: Policy | None = None) -> None:
     for node in scheduler.nodes.values():
         assert node.credit == policy.credit(node), "a node's credit is out of date"
     _check_needs(scheduler)
+    for host in {scheduler.here, *(node.host for node in scheduler.nodes.values())}:
+        _check_host(scheduler, host)
     for pool in (scheduler.pools.general, *scheduler.pools.special.values()):
         _check_pool(scheduler, pool)
 
@@ -64,9 +68,47 @@ def _check_pool(scheduler: Scheduler, pool: Pool) -> None:
             unstarted = state.status is Status.ASSIGNED and not state.kept
             assert not unstarted, "a job is on a node that cannot run it, and was not asked for"
     loads = scheduler.pools.current(pool)
+    if pool.claim is not None:
+        _check_room(scheduler, pool, pool.claim)
+        return
     for node in scheduler.nodes.values():
         is_open = node.id in fitting and len(node.held) < node.credit
         assert loads.slots.get(node.id, 0) == (node.slots if is_open else 0), (
             "a node is open by mistake"
         )
         assert not (waiting and is_open), "a job waits while a node that can run it has room"
+
+
+def _check_host(scheduler: Scheduler, host: Host) -> None:
+    """What jobs have taken of a machine is what they claim, and no more than there is."""
+    nodes = {node.id: node for node in scheduler.nodes.values() if node.host is host}
+    assert host.nodes == nodes, "a machine does not know its nodes"
+    extra, things = 0, Counter[str]()
+    for node in nodes.values():
+        claims = [scheduler.pools.of(state.need).claim for state in node.held.values()]
+        assert node.extra == sum(it.slots - 1 for it in claims if it), "slots are counted wrong"
+        extra += node.extra
+        for claim in claims:
+            things.update(dict(claim.resources if claim else ()))
+    assert host.extra == extra, "slots that are claimed are counted wrong"
+    for name, amount in things.items():
+        used, there = host.stock.used[name], host.stock.has[name]
+        assert amount <= used <= there, f"{used} {name} are in use of {there}, here {amount}"
+    if scheduler.pools.claiming and nodes:
+        assert host.used == host.busy(), "slots in use are counted wrong"
+    if not scheduler.pools.claiming:
+        assert not host.cleared, "a machine is cleared for nobody"
+
+
+def _check_room(scheduler: Scheduler, pool: Pool, claim: Claim) -> None:
+    """A job waits only if its machine has no room for it, or what it needs is held for another."""
+    if not pool.backlog.waiting:
+        return
+    for node in scheduler.nodes.values():
+        if node.draining or not node.slots or pool.reason(node) is not None:
+            continue
+        if node.host.strain(claim, node) <= 1.0:
+            others = [it for _, _, it in scheduler.pools.ready() if it is not pool and it.claim]
+            assert any(it.reason(node) is None for it in others), (
+                "a job waits where it has room"
+            )

@@ -24,7 +24,12 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
-from typing import NewType, TypeAlias
+from typing import TYPE_CHECKING, NewType, TypeAlias
+
+from ppnext.sched.host import Host
+
+if TYPE_CHECKING:
+    from ppnext.sched.claim import ClaimOf
 
 __all__ = [
     "ASSIGNED",
@@ -289,6 +294,22 @@ class NodeState:
     """Running mean of its jobs' durations; None before the first."""
     credit: int = 0
     """How many jobs it may hold, as ``Policy.credit`` has it."""
+    host: Host = field(default_factory=Host)
+    """The machine that it is, or is on."""
+    extra: int = 0
+    """Slots that its jobs take beyond one each."""
+    claim_of: ClaimOf | None = None
+    """What jobs with a need take; None if all take one slot."""
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether it is a whole machine."""
+        return self.kind is DAEMON
+
+    @property
+    def busy(self) -> int:
+        """How many of its slots are in use, not counting what jobs take beyond one each."""
+        return len(self.held) if self.kind is DAEMON else min(len(self.held), self.slots)
 
     @property
     def surplus(self) -> int:
@@ -310,6 +331,10 @@ class NodeState:
             self.needs[need] = now
         else:
             del self.needs[need]
+        claim = None if self.claim_of is None else self.claim_of(need)
+        if claim is not None:
+            self.extra += (claim.slots - 1) * change
+            self.host.count(claim, change)
 
     def spare(self, need: Need) -> Iterator[JobState]:
         """Yield the jobs with this need that it may not have started, the latest first.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import JobState, NodeState
+from ppnext.sched.model import DAEMON, JobState, NodeState
 
 __all__ = ["Policy"]
 
@@ -38,8 +38,23 @@ class Policy:
 
     def credit(self, node: NodeState) -> int:
         """Return how many jobs a node may hold: those that it runs and those sent ahead."""
-        if node.draining:
+        host = node.host
+        if node.draining or host.cleared:
             return 0
+        if host.extra:
+            return self._beside_others(node)
+        return self._alone(node)
+
+    def _beside_others(self, node: NodeState) -> int:
+        """The credit of a node on a machine where jobs take more than a slot."""
+        if node.kind is DAEMON:
+            return max(0, self._alone(node) - node.extra)
+        if node.extra:
+            return node.slots
+        return 0 if node.host.is_full and not node.held else self._alone(node)
+
+    def _alone(self, node: NodeState) -> int:
+        """The credit of a node by itself."""
         mean = node.mean_seconds
         if mean is None or node.latency < self.worth_hiding * mean:
             return node.slots

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+from ppnext.sched.claim import ClaimOf
+from ppnext.sched.host import Host
 from ppnext.sched.loads import Loads
 from ppnext.sched.model import WAITING, JobId, JobState, Need, NodeId, NodeState
 from ppnext.sched.pool import Fits, Pool, PriorityOf
@@ -35,15 +37,18 @@ class Pools:
         general: the jobs that need nothing, and all nodes.
         special: the others that have jobs, by need.
         noting: whether there are others at all, so that changes of nodes are to be noted.
+        claiming: how many of those that have jobs have a claim.
     """
 
     __slots__ = (
         "_aside",
         "_changes",
+        "_claim_of",
         "_fits",
         "_latest",
         "_nodes",
         "_priority_of",
+        "claiming",
         "general",
         "noting",
         "special",
@@ -54,13 +59,16 @@ class Pools:
         nodes: dict[NodeId, NodeState],
         fits: Fits | None,
         priority_of: PriorityOf | None = None,
+        claim_of: ClaimOf | None = None,
     ) -> None:
         self.general = Pool(nodes, None, None)
         self.special: dict[Need, Pool] = {}
         self.noting = False
+        self.claiming = 0
         self._nodes = nodes
         self._fits = fits
         self._priority_of = priority_of
+        self._claim_of = claim_of
         self._aside: dict[Need, Pool] = {}
         self._changes: dict[NodeId, int] = {}
         self._latest = 0
@@ -107,8 +115,19 @@ class Pools:
             pool = self._aside.pop(need) if need in self._aside else self._new(need)
             self.special[need] = pool
             self.noting = True
+            if pool.claim is not None:
+                self._enter_claim(pool)
         pool.jobs += number
         return pool
+
+    def _enter_claim(self, pool: Pool) -> None:
+        """There are jobs with a claim again; until now nobody has looked at machines as a whole."""
+        self.claiming += 1
+        for host in dict.fromkeys(node.host for node in self._nodes.values()):
+            host.recount()
+        for node in self._nodes.values():
+            pool.update(node)
+        pool.seen = self._latest
 
     def leave(self, need: Need, number: int = 1) -> None:
         """So many jobs with this need, which is not None, have ended or have another now."""
@@ -116,6 +135,7 @@ class Pools:
         pool.jobs -= number
         if not pool.jobs:
             self._aside[need] = self.special.pop(need)
+            self.claiming -= pool.claim is not None
             if len(self._aside) > ASIDE:
                 del self._aside[next(iter(self._aside))]
 
@@ -191,8 +211,16 @@ class Pools:
         for pool in (*self.special.values(), *self._aside.values()):
             pool.judge_again(node)
 
+    def resized(self, host: Host) -> None:
+        """A machine has another number of slots: it can run other jobs that take several."""
+        for pool in (*self.special.values(), *self._aside.values()):
+            if pool.claim is not None:
+                for node in host.nodes.values():
+                    pool.judge_again(node)
+
     def forget(self, node: NodeState) -> None:
         """A node is gone."""
+        node.host.nodes.pop(node.id, None)
         self._changes.pop(node.id, None)
         for pool in (self.general, *self.special.values(), *self._aside.values()):
             pool.forget(node)
@@ -209,7 +237,10 @@ class Pools:
 
     def _new(self, need: Need) -> Pool:
         priority = 0 if self._priority_of is None else self._priority_of(need)
-        pool = Pool(self._nodes, need, self._fits, priority)
+        claim = None if self._claim_of is None else self._claim_of(need)
+        pool = Pool(self._nodes, need, self._fits, priority, claim)
+        if claim is not None:
+            return pool  # it is not one of which the nodes can be seen one by one
         for node in self._nodes.values():
             pool.update(node)
         pool.seen = self._latest

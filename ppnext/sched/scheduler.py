@@ -38,7 +38,9 @@ from collections.abc import Container, Iterable, Sequence
 
 from ppnext.sched.actions import Action, Kept, Withdrawn
 from ppnext.sched.aftermath import Aftermath
+from ppnext.sched.claim import ClaimOf
 from ppnext.sched.dispatcher import Dispatcher
+from ppnext.sched.host import Host
 from ppnext.sched.model import (
     CANCEL,
     FINISHED,
@@ -72,11 +74,14 @@ class Scheduler:
         fits: why a node cannot run the jobs with a need; without it all nodes can run all jobs.
         priority_of: the priority of jobs with a need; those that need nothing have 0, as all have
             without it.
+        claim_of: what jobs with a need take of their machine, besides one slot.
+        here: the machine that all workers are on.
 
     Attributes:
         jobs: the jobs that have not ended, by number.
         nodes: the nodes that are connected, by number.
         pools: the waiting jobs and the nodes that can run them, need by need.
+        here: the machine that all workers are on.
         dropped: how many results were refused because their attempt was no longer wanted.
     """
 
@@ -85,11 +90,15 @@ class Scheduler:
         policy: Policy | None = None,
         fits: Fits | None = None,
         priority_of: PriorityOf | None = None,
+        claim_of: ClaimOf | None = None,
+        here: Host | None = None,
     ) -> None:
         self.jobs: dict[JobId, JobState] = {}
         self.nodes: dict[NodeId, NodeState] = {}
         self.dropped = 0
-        self.pools = Pools(self.nodes, fits, priority_of)
+        self.here = here or Host()
+        self.pools = Pools(self.nodes, fits, priority_of, claim_of)
+        self._claim_of = claim_of
         self._loads = self.pools.general.loads
         self._policy = policy or Policy()
         self._dispatcher = Dispatcher(self.nodes, self.pools, self._policy)
@@ -143,7 +152,7 @@ class Scheduler:
             raise AssertionError(f"job {_twice(self.jobs, jobs)} was submitted twice")
         self.jobs.update(new)
         self.pools.append(jobs)
-        if self._loads.open_slots:
+        if self._loads.open_slots or self.pools.claiming:
             self._dispatcher.place()
 
     def on_finished(self, node: NodeId, results: Sequence[Ran]) -> list[JobState | None]:
@@ -220,7 +229,7 @@ class Scheduler:
         if state is None:
             return
         if state.status is WAITING:
-            self._aftermath.end_waiting(state, "cancelled")
+            self._end_waiting(state, "cancelled")
             return
         self._aftermath.cancel(state, self._node_of(state), grace)
 
@@ -231,7 +240,7 @@ class Scheduler:
             self._dispatcher.actions.append(Kept(job))
             return
         if state.status is WAITING:
-            self._aftermath.end_waiting(state, "withdrawn")
+            self._end_waiting(state, "withdrawn")
             self._dispatcher.actions.append(Withdrawn(state))
             return
         state.intent = WITHDRAW
@@ -283,17 +292,33 @@ class Scheduler:
         slots: int,
         latency: float,
         facts: object = None,
+        machine: Host | None = None,
     ) -> None:
         """A node is connected and can run ``slots`` jobs at a time.
 
         Args:
             latency: seconds from the end of a job there to the start of one sent in answer.
             facts: what jobs may ask of it; None: it has not told.
+            machine: what it has, if it is a daemon; None: slots and nothing else.
         """
         if node in self.nodes:
             raise AssertionError(f"node {node} joined twice")
-        self.nodes[node] = NodeState(node, name, kind, slots, latency, facts=facts)
-        self._dispatcher.settle(self.nodes[node])
+        host = self.here if kind is WORKER else machine or Host()
+        new = NodeState(
+            node, name, kind, slots, latency, facts=facts, host=host, claim_of=self._claim_of
+        )
+        self.nodes[node] = host.nodes[node] = new
+        self._dispatcher.settle(new)
+
+    def on_here(self, slots: int | None = None) -> None:
+        """This machine has another number of slots, or things of its stock have come back."""
+        here = self.here
+        if slots is not None:
+            here.resize(slots)
+            self.pools.resized(here)
+            for node in here.nodes.values():
+                self._dispatcher.recall(node)
+        self._dispatcher.look_again(here)
 
     def on_node_resized(self, node: NodeId, slots: int) -> None:
         """A node runs more or fewer jobs at a time from now on."""
@@ -371,8 +396,14 @@ class Scheduler:
                 self._aftermath.retry(state, mishap)
             else:
                 self._aftermath.give_back(state)
+        self._dispatcher.look_again(lost.host)
         self._dispatcher.place()
         self._dispatcher.level()
+
+    def _end_waiting(self, state: JobState, event: str) -> None:
+        self._aftermath.end_waiting(state, event)
+        if state.need is not None:
+            self._dispatcher.look_again(self.here)
 
     def _node_of(self, state: JobState) -> NodeState:
         if state.node is None:

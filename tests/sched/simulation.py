@@ -20,8 +20,11 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
+from typing import NamedTuple
 
 from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Stop, Withdrawn
+from ppnext.sched.claim import Claim
+from ppnext.sched.host import Host
 from ppnext.sched.invariants import check
 from ppnext.sched.model import (
     NOBODY,
@@ -35,7 +38,9 @@ from ppnext.sched.model import (
     Verdict,
 )
 from ppnext.sched.policy import Policy
+from ppnext.sched.pool import Fits
 from ppnext.sched.scheduler import Scheduler
+from ppnext.sched.stock import Stock
 
 __all__ = ["MISFORTUNES", "World", "main"]
 
@@ -49,6 +54,9 @@ REPAIR = 3.0
 
 KINDS = ("a", "b", "ab")
 """Facts of machines: the letters that they have. Jobs need one of them, or nothing."""
+
+GPUS = ((), (("gpu", 1),), (("gpu", 2),))
+"""What jobs may take besides slots."""
 
 EVENTS = 20_000
 """More events than any seed needs; a seed that reaches it goes round in circles."""
@@ -113,8 +121,26 @@ class Gone:
 Message = Run | Ask | Halt | Done | Died | Answer | Slots | Unfit | Facts | Gone
 
 
+class Want(NamedTuple):
+    """The need of a job that takes more than a slot: a letter, or none, and what it takes."""
+
+    letter: str | None
+    claim: Claim
+
+    def __str__(self) -> str:
+        return self.letter or ""
+
+
 def fits(need: Need, facts: object) -> str | None:
     return None if str(need) in str(facts) else f"has no {need}"
+
+
+def claim_of(need: Need) -> Claim | None:
+    return need.claim if isinstance(need, Want) else None
+
+
+def want(letter: str | None, claim: Claim | None) -> Need:
+    return letter if claim is None else Want(letter, claim)
 
 
 @dataclass(slots=True)
@@ -129,6 +155,8 @@ class Job:
     """Whether it goes beyond a limit, half-way."""
     really: str | None = None
     """What it needs even if nobody has said so; a machine without it refuses the job."""
+    claim: Claim | None = None
+    """What it takes of its machine."""
     starts: int = 0
     kills: int = 0
     losses: int = 0
@@ -240,6 +268,7 @@ class Process:
             return
         self.running = self.queue.popleft()
         job = self.world.started(self.latest)
+        check_room(self.home)
         if job.poison:
             self.world.at(job.seconds / 2, self.poisoned, self.running, job)
         elif job.overruns:
@@ -326,21 +355,44 @@ class Process:
     leave = vanish
 
 
+def check_room(machine: Client | Daemon) -> None:
+    """A job has been started: no more is in use than there is."""
+    claims = [claim for owner in machine.owners() for claim in owner.running()]
+    things = sum(amount for claim in claims for _, amount in claim.resources)
+    assert things <= machine.stock.has["gpu"], f"{things} gpu are in use on {machine.name}"
+    for owner in machine.owners():
+        slots = [claim.slots for claim in owner.running()]
+        # Without such jobs, workers that are to go finish their jobs beside those that replace them.
+        if max(slots, default=0) > 1:
+            assert sum(slots) <= owner.peak, f"{owner.name} uses {slots} of {owner.peak} slots"
+
+
 class Owner:
     """Whoever owns a scheduler: carries out its actions and tells it what happened."""
 
     home: Client | Daemon
+    fits: Fits | None = None
 
     def __init__(self, world: World, name: str, policy: Policy) -> None:
         self.world = world
         self.name = name
         self.policy = policy
-        self.scheduler = Scheduler(policy)
+        self.stock = self.home.stock
+        here = Host(0, self.stock)
+        self.scheduler = Scheduler(policy, self.fits, claim_of=claim_of, here=here)
         self.links: dict[NodeId, Process | Session] = {}
         # Results that have arrived and are looked at together, a little later.
         self.inbox: dict[NodeId, list[tuple[JobId, int, float]]] = {}
         self.target = self.hiring = 0
+        # The most workers there were to be at a time: those beyond the target finish their jobs.
+        self.peak = 0
         self.over = False
+
+    def running(self) -> list[Claim]:
+        """What the jobs claim that run in its workers."""
+        links = [it for it in self.links.values() if isinstance(it, Process)]
+        jobs = [it.running[0] for it in links if it.running and not it.dead]
+        return [self.world.jobs[job].claim or Claim() for job in jobs]
 
     # Worker processes.
 
@@ -350,6 +402,8 @@ class Owner:
 
     def resize(self, target: int) -> None:
         self.target = target
+        self.peak = max(self.peak, target)
+        self.scheduler.on_here(target)
         staff = self.staff()
         for node in staff[target:]:
             self.scheduler.on_node_draining(node)
@@ -374,7 +428,8 @@ class Owner:
         name = f"{self.name}/{node}"
         latency = 2 * self.world.latency
         facts = link.home.facts
-        self.scheduler.on_node_joined(node, name, link.kind, link.slots, latency, facts)
+        machine = link.machine() if isinstance(link, Session) else None
+        self.scheduler.on_node_joined(node, name, link.kind, link.slots, latency, facts, machine)
         self.act()
 
     def lose(self, node: NodeId, cause: str) -> None:
@@ -491,24 +546,30 @@ class Owner:
 class Client(Owner):
     """The user's side: every job ends here, once."""
 
+    fits = staticmethod(fits)
+
     def __init__(self, world: World, policy: Policy, facts: str) -> None:
-        super().__init__(world, "client", policy)
-        self.scheduler = Scheduler(policy, fits)
         self.home = self
         self.facts = facts
+        self.stock = Stock({"gpu": world.random.choice((0, 1, 2))})
+        super().__init__(world, "client", policy)
 
     def submit(self, *jobs: JobId) -> None:
         self.world.open.update(jobs)
         self.world.happened("submitted together", len(jobs) > 1)
-        known = self.world.jobs
-        self.scheduler.on_submit(
-            [JobState(job, ("call of", job), known[job].once, known[job].need) for job in jobs]
-        )
+        self.scheduler.on_submit([self.state(job, self.world.jobs[job]) for job in jobs])
         self.act()
+
+    def owners(self) -> list[Owner]:
+        return [self]
+
+    def state(self, number: JobId, job: Job) -> JobState:
+        return JobState(number, ("call of", number), job.once, want(job.need, job.claim))
 
     def unfit(self, node: NodeId, message: Unfit) -> None:
         self.world.happened("refused")
-        need = self.world.jobs[message.job].really
+        job = self.world.jobs[message.job]
+        need = want(job.really, job.claim)
         self.scheduler.on_unfit(node, message.job, message.attempt, need)
 
     def cancel(self, job: JobId) -> None:
@@ -553,8 +614,8 @@ class Session(Owner):
     kind = NodeKind.DAEMON
 
     def __init__(self, daemon: Daemon, client: Client, node: NodeId) -> None:
-        super().__init__(daemon.world, f"{daemon.name}:{node}", Policy(poison_limit=1))
         self.daemon = self.home = daemon
+        super().__init__(daemon.world, f"{daemon.name}:{node}", Policy(poison_limit=1))
         self.node = node
         self.slots = daemon.slots
         self.down = Pipe(self.world, self.receive)
@@ -567,15 +628,21 @@ class Session(Owner):
     def receive(self, message: Message) -> None:
         if isinstance(message, Run):
             self.attempts.update(message.jobs)
-            once = self.world.jobs
-            self.scheduler.on_submit(
-                [JobState(job, attempt, once[job].once) for job, attempt in message.jobs]
-            )
+            self.scheduler.on_submit(list(map(self.state, message.jobs)))
             self.act()
         elif isinstance(message, Ask):
             self.withdraw(message.jobs)
         elif isinstance(message, Halt):
             self.halt(message)
+
+    def machine(self) -> Host:
+        """What the daemon says that it has."""
+        return Host(self.daemon.total, Stock({"gpu": self.daemon.stock.has["gpu"]}))
+
+    def state(self, ref: Ref) -> JobState:
+        number, attempt = ref
+        job = self.world.jobs[number]
+        return JobState(number, attempt, job.once, want(None, job.claim))
 
     def halt(self, message: Halt) -> None:
         state = self.scheduler.jobs.get(message.job)
@@ -639,6 +706,7 @@ class Session(Owner):
     def end(self) -> None:
         """The daemon has noticed that the client is not there any more."""
         self.over = True
+        self.scheduler.here.close()
         self.down.close()
         self.up.close()
         for link in self.links.values():
@@ -662,14 +730,47 @@ class Withdrawal:
 class Daemon:
     """A machine with a ppserver; the client connects again whenever it can."""
 
-    def __init__(self, world: World, name: str, slots: int, facts: str | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        slots: int,
+        facts: str | None = None,
+        gpus: int | None = None,
+    ) -> None:
         self.world = world
         self.name = name
-        self.slots = slots
+        self.slots = self.total = slots
+        gpus = world.random.choice((0, 1, 2, 3)) if gpus is None else gpus
+        self.stock = Stock({"gpu": gpus}, self.freed)
+        self.waking = False
         self.facts = facts or world.random.choice(KINDS)
         self.sessions: dict[NodeId, Session] = {}
         self.connecting = False
         self.reconnect()
+
+    def resize(self, slots: int) -> None:
+        """Its sessions have another part of it."""
+        self.slots = slots
+        for session in self.sessions.values():
+            session.slots = slots
+            session.up.send(Slots(slots))
+            session.resize(slots)
+
+    def freed(self) -> None:
+        if not self.waking:
+            self.waking = True
+            self.world.at(0.0, self.wake)
+
+    def wake(self) -> None:
+        self.waking = False
+        for session in list(self.sessions.values()):
+            self.world.happened("woken")
+            session.scheduler.on_here()
+            session.act()
+
+    def owners(self) -> list[Owner]:
+        return list(self.sessions.values())
 
     def reconnect(self) -> None:
         if not self.connecting:
@@ -735,6 +836,8 @@ class World:
         chance = self.random
         scale = chance.choice([0.001, 0.02, 0.2, 1.0])
         needs = chance.choice([(None,), (None, None, "a", "b"), ("a", "b")])
+        claiming = 0.0 if calm else chance.choice([0.0, 0.0, 0.1, 0.5])
+        claims = [Claim(slots, gpus) for slots in (1, 2, 3) for gpus in GPUS][1:]
         for number in range(chance.randint(5, 60)):
             seconds = min(scale * chance.paretovariate(1.2), 50 * scale)
             once = chance.random() < 0.2
@@ -742,7 +845,8 @@ class World:
             need = chance.choice(needs)
             really = need or (chance.choice(needs) if chance.random() < 0.1 else None)
             overruns = not calm and chance.random() < 0.05
-            self.jobs[JobId(number)] = Job(seconds, once, poison, need, overruns, really)
+            claim = chance.choice(claims) if chance.random() < claiming else None
+            self.jobs[JobId(number)] = Job(seconds, once, poison, need, overruns, really, claim)
         self.client.resize(1 if calm else chance.randint(0, 3))
         self.busy = SPAWN + sum(job.seconds for job in self.jobs.values()) / 2
         burst = chance.random() < 0.5
@@ -808,7 +912,7 @@ class World:
             assert [name for name, _ in reasons] == names, "a job waits though a node fits it"
         self.happened("rescued")
         self.busy = self.now
-        self.daemons.append(Daemon(self, f"d{len(self.daemons)}", 2, "ab"))
+        self.daemons.append(Daemon(self, f"d{len(self.daemons)}", 3, "ab", 2))
         self.drain()
 
     def drain(self) -> None:
@@ -978,11 +1082,8 @@ def resized_there(world: World) -> bool:
     if session is None:
         return False
     daemon = session.daemon
-    daemon.slots = world.random.randint(1, 4)
-    for other in daemon.sessions.values():
-        other.slots = daemon.slots
-        other.up.send(Slots(daemon.slots))
-        other.resize(daemon.slots)
+    daemon.resize(world.random.randint(1, daemon.total))
+    world.at(world.repair(), daemon.resize, daemon.total)
     return True
 
 
@@ -1003,7 +1104,10 @@ def rethought(world: World) -> bool:
         return False
     need = world.random.choice([None, "a", "b"])
     jobs = [job for job in sorted(world.open) if world.jobs[job].really in (None, need)]
-    world.client.scheduler.on_need(world.random.sample(jobs, len(jobs) // 2), need)
+    changed = world.random.sample(jobs, len(jobs) // 2)
+    for claim in dict.fromkeys(world.jobs[job].claim for job in changed):
+        alike = [job for job in changed if world.jobs[job].claim == claim]
+        world.client.scheduler.on_need(alike, want(need, claim))
     world.client.act()
     return True
 
