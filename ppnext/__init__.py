@@ -12,6 +12,7 @@ The map of the house::
     mapping      one function over many arguments
     chunking     PURE: how many calls make one job
     explaining   how a function is sent, and why that way
+    amounts      PURE: how much of which countable things
     needs        PURE: what a job needs of its node, and whether a node has it
     fitting      what is known of each node, and what jobs need
     provisions   the user's modules, for nodes that ask for them

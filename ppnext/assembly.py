@@ -42,6 +42,7 @@ class Assembly:
         backlog: most unfinished jobs before ``submit`` waits.
         ship_roots: folders whose modules are the user's own, besides those that are anyway.
         ship: installed distributions that come along.
+        offers: countable things of this machine.
 
     Attributes:
         thread: the event loop.
@@ -60,6 +61,7 @@ class Assembly:
         backlog: int | None,
         ship_roots: tuple[str, ...],
         ship: tuple[str, ...],
+        offers: Mapping[str, int],
     ) -> None:
         roots = [*automatic_roots(), *ship_roots]
         outfitter = Outfitter(roots, ship)
@@ -69,6 +71,7 @@ class Assembly:
         sharing = Sharing(on_idle=lambda: self.thread.turn.soon(self.pool.trim))
         self.client = Client(self.thread, policy, outfitter, sharing, backlog)
         engine = self.client.engine
+        engine.here.offer(offers)
         self.pool = WorkerPool(
             self.thread.turn,
             engine,

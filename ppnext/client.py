@@ -21,7 +21,7 @@ from ppnext.deadlines import Deadlines
 from ppnext.endings import destroyed, destroyed_already, given_up
 from ppnext.engine import Engine
 from ppnext.errors import JobError
-from ppnext.fitting import Fitting, priority_of, why_not
+from ppnext.fitting import Fitting, claim_of, priority_of, why_not
 from ppnext.groups import Groups
 from ppnext.job import Job, mark_finished, mark_sent
 from ppnext.needs import Facts, Need
@@ -71,7 +71,7 @@ class Client:
         backlog: int | None = None,
     ) -> None:
         self._callbacks = CallbackThread()
-        self.engine = Engine(self, policy, why_not, priority_of)
+        self.engine = Engine(self, policy, why_not, priority_of, claim_of)
         self.fitting = Fitting(self.engine)
         self._provisions = Provisions(outfitter, self.engine, thread.post)
         # Why servers that were tried are not connected, by address.

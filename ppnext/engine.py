@@ -32,10 +32,13 @@ from ppnext.sched.actions import (
     Stop,
     Withdrawn,
 )
+from ppnext.sched.claim import Claim, ClaimOf
+from ppnext.sched.host import Host
 from ppnext.sched.model import JobId, JobState, Limit, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Fits, PriorityOf
 from ppnext.sched.scheduler import Scheduler
+from ppnext.sched.stock import Stock
 from ppnext.wire.messages import Began, Died, JobRef, Outcome, Returned, Unfit
 from ppnext.wire.payloads import Payload
 
@@ -50,7 +53,12 @@ class Engine:
         policy: the scheduler's numbers.
         fits: why a node with certain facts cannot run jobs with a need; None if all run all.
         priority_of: the priority of jobs with a need; none has any if None.
+        claim_of: what jobs with a need take of their machine; one slot each if None.
+        stock: countable things of this machine, of which others may take as well.
         held_most: most bytes of objects that are held, but for the newest.
+
+    Attributes:
+        here: this machine: what its workers' jobs take.
     """
 
     def __init__(
@@ -59,11 +67,14 @@ class Engine:
         policy: Policy | None = None,
         fits: Fits | None = None,
         priority_of: PriorityOf | None = None,
+        claim_of: ClaimOf | None = None,
+        stock: Stock | None = None,
         held_most: int = 1 << 30,
     ) -> None:
         self.links: dict[NodeId, Link] = {}
         self._audience = audience
-        self._scheduler = Scheduler(policy, fits, priority_of)
+        self.here = Host(0, stock)  # it hears how many slots there are to be
+        self._scheduler = Scheduler(policy, fits, priority_of, claim_of, self.here)
         self._definitions = Definitions(held_most)
         # Nodes that wait for a function which has to be fetched first.
         self._missing: dict[bytes, list[NodeId]] = {}
@@ -154,9 +165,11 @@ class Engine:
 
     def on_joined(self, link: Link) -> None:
         self.links[link.node] = link
-        facts = self._audience.facts_of(link)
+        facts, machine = self._audience.facts_of(link), None
+        if link.kind is NodeKind.DAEMON and link.hello is not None:
+            machine = Host(link.hello.slots, Stock(dict(link.hello.offers)))
         self._scheduler.on_node_joined(
-            link.node, link.name, link.kind, link.slots, link.latency, facts
+            link.node, link.name, link.kind, link.slots, link.latency, facts, machine
         )
         self._audience.node_joined(link)
         self._act()
@@ -244,6 +257,15 @@ class Engine:
             self._audience.node_resized(link)
             self._act()
 
+    def on_wanted(self, slots: int) -> None:
+        self._scheduler.on_here(slots)
+        self._act()
+
+    def look_again(self) -> None:
+        """Countable things of this machine may have come back from other engines."""
+        self._scheduler.on_here()
+        self._act()
+
     def on_draining(self, link: Link) -> None:
         if link.node in self.links:
             self._scheduler.on_node_draining(link.node)
@@ -310,7 +332,8 @@ class Engine:
         self._audience.jobs_started(jobs, link)
 
     def clear(self) -> None:
-        """Forget all functions, once nobody wants any job."""
+        """Forget all functions and what jobs have taken, once nobody wants any job."""
+        self.here.close()
         self._definitions.clear()
         self._missing.clear()
 
@@ -346,6 +369,11 @@ class Engine:
     def waiting_from(self, priority: int) -> int:
         """How many jobs wait to be placed that have this priority or a higher one."""
         return self._scheduler.pools.waiting_from(priority)
+
+    @property
+    def claims(self) -> dict[Claim, int]:
+        """What jobs take that take more than a slot, and how many of them there are."""
+        return self._scheduler.pools.claims()
 
     @property
     def open_slots(self) -> int:

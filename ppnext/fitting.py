@@ -14,18 +14,20 @@ from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from ppnext.needs import Facts, Need, distributions, fits, minor, with_same
+from ppnext.sched.claim import Claim, claimed
 from ppnext.sched.model import JobId, NodeId, NodeKind
 from ppnext.terms import DEFAULT
-from ppnext.wire.messages import SINCE, Stop
+from ppnext.wire.messages import SINCE, Limits, Stop
 
 if TYPE_CHECKING:
     from ppnext.engine import Engine
     from ppnext.job import Job
     from ppnext.nodes.link import Link
 
-__all__ = ["Fitting", "priority_of", "why_not"]
+__all__ = ["Fitting", "claim_of", "priority_of", "why_not"]
 
 _NOTHING = Need()
+_UNLIMITED = Limits()
 
 
 def why_not(need: Hashable, facts: object) -> str | None:
@@ -36,6 +38,12 @@ def why_not(need: Hashable, facts: object) -> str | None:
 def priority_of(need: Hashable) -> int:
     """Return the priority of jobs of a need; for the scheduler."""
     return cast(Need, need).priority
+
+
+def claim_of(need: Hashable) -> Claim | None:
+    """Return what jobs of a need take of their machine; for the scheduler."""
+    here = cast(Need, need)
+    return claimed(here.threads, here.resources)
 
 
 class Fitting:
@@ -98,8 +106,17 @@ class Fitting:
             self._ask_about(terms.requires)
         # The scheduler is quicker with jobs that need nothing, and workers here have this Python.
         python = definition.python if self.has_network else None
-        limited = self.has_network and terms.limits is not None
-        need = Need(python, definition.without, terms.requires, limited, terms.node, terms.priority)
+        limits = terms.limits or _UNLIMITED
+        need = Need(
+            python,
+            definition.without,
+            terms.requires,
+            self.has_network and terms.limits is not None,
+            terms.node,
+            terms.priority,
+            limits.threads,
+            limits.resources,
+        )
         return None if need == _NOTHING else need
 
     def refused(self, job: Job, link: Link, arguments: bool) -> Need:

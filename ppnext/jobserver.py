@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ppnext.amounts import check_amounts
 from ppnext.arguments import check_call
 from ppnext.errors import DestroyedServerError
 from ppnext.runtime.processes import check_platform, start_worker, worker_environment
@@ -72,6 +73,7 @@ class Server:
         ship_roots: folders whose modules are the user's own and come along with jobs, besides those
             of the script and the current one.
         ship: installed distributions that come along as well, pure Python only.
+        offers: what local jobs may take with ``resources``, such as ``{"gpu": 2}``.
         terms: for all jobs that say nothing else; see ``Asked``.
 
     Raises:
@@ -94,6 +96,7 @@ class Server:
         backlog: int | None = None,
         ship_roots: Iterable[str | os.PathLike[str]] = (),
         ship: Iterable[str] = (),
+        offers: Mapping[str, int] | None = None,
         **terms: Unpack[Asked],
     ) -> None:
         self._ncpus = check_ncpus(ncpus)
@@ -102,6 +105,7 @@ class Server:
         self._terms = agree(DEFAULT, terms)
         roots, shipped = check_shipped(ship_roots, ship)
         silence = check_timeout(socket_timeout)
+        offered = dict(check_amounts("offers", {} if offers is None else offers))
         if self._ncpus:
             check_platform()
         network, key = _network(ppservers, interfaces, secret, key_file)
@@ -121,6 +125,7 @@ class Server:
                 self._backlog,
                 roots,
                 shipped,
+                offered,
             )
         except BaseException:  # what is to be shipped is only now looked for; no worker may be left
             for worker in started:
@@ -241,7 +246,6 @@ class Server:
     ) -> MapRun:
         if self._destroyed:
             raise DestroyedServerError("the job server has been destroyed and takes no jobs")
-
         agreed = agree(self._terms, terms) if terms else self._terms
         if agreed.limits is not None and chunksize == "auto":
             chunksize = 1

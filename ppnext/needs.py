@@ -28,6 +28,9 @@ class Need(NamedTuple):
         limited: whether it is to be held to limits.
         node: pattern of the names of nodes that may run it; None for any.
         priority: those with a higher one are placed first. Nodes do not care.
+        threads: how many of its machine's slots it takes. This and the next are looked after by the
+            scheduler, which knows what machines have.
+        resources: how much of the things that a machine has few of it takes, by name, sorted.
     """
 
     python: str | None = None
@@ -36,6 +39,8 @@ class Need(NamedTuple):
     limited: bool = False
     node: str | None = None
     priority: int = 0
+    threads: int = 1
+    resources: tuple[tuple[str, int], ...] = ()
 
 
 class Facts(NamedTuple):
@@ -124,6 +129,8 @@ def fits(need: Need, facts: Facts) -> str | None:
         return f"has Python {facts.python}, which does not know the function's syntax"
     if need.node is not None and not _is_named(facts.name, need.node):
         return f"is not {need.node}"
+    if not facts.limits and (need.threads > 1 or need.resources):
+        return "has an older ppnext, which does not know of threads and resources of jobs"
     if need.limited and not facts.limits:
         return "has an older ppnext, which cannot hold jobs to limits"
     for requirement in need.requires:

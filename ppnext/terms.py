@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from fnmatch import translate
 from typing import NamedTuple, TypedDict
 
+from ppnext.amounts import check_amounts
 from ppnext.needs import parse_requires
 from ppnext.wire.messages import Limits
 
@@ -27,6 +28,8 @@ _PRIORITIES = 10**6
 """Priorities are within this distance of 0."""
 
 _ABOUT_A_CENTURY = 3e9
+
+_MANY_THREADS = 4096
 
 _MORE_THAN_ANY = 1 << 60
 """Bytes that no machine has."""
@@ -51,6 +54,9 @@ class Asked(TypedDict, total=False):
         priority: jobs with a higher one are started first; 0 if not said.
         node: name of the node that is to run it, or a pattern such as ``"ws1*"``.
         requires: what nodes must have to run it, such as ``("numpy>=2", "python>=3.11")``.
+        threads: slots that it takes on its machine, and threads that libraries such as BLAS may use
+            in it; 1 if not said.
+        resources: what it takes of what machines offer, such as ``{"gpu": 1}``.
     """
 
     timeout: float | None
@@ -63,6 +69,8 @@ class Asked(TypedDict, total=False):
     priority: int | None
     node: str | None
     requires: Iterable[str] | None
+    threads: int | None
+    resources: Mapping[str, int] | None
 
 
 class Terms(NamedTuple):
@@ -77,7 +85,7 @@ class Terms(NamedTuple):
         priority: jobs with a higher one are placed first.
         node: pattern of the names of nodes that may run it; None for any.
         requires: what these must have, as ``parse_requires`` returns it.
-        limits: what it may use where it runs; None if nothing is limited.
+        limits: what it may use where it runs; None if nothing is limited and it takes one slot.
     """
 
     retries: int | None = None
@@ -116,7 +124,7 @@ def agree(terms: Terms, given: Asked) -> Terms:
             changed["retries" if name == "retry" else name] = check(name, value)
     if limits:
         old = terms.limits or Limits()
-        kept = {it: getattr(old, it) for it in ("timeout", "memory", "nice")}
+        kept = {it: getattr(old, it) for it in _LIMITS.values()}
         new = Limits(**{**kept, **limits})
         changed["limits"] = None if new == Limits() else new
     return terms._replace(**changed) if changed else terms  # type: ignore[arg-type]  # as above
@@ -198,6 +206,15 @@ def _nice(name: str, value: object) -> int:
     return number
 
 
+def _threads(name: str, value: object) -> int:
+    number = _whole(name, value, "a whole number of threads")
+    if number < 1:
+        raise ValueError(f"{name} must be 1 or more, not {value}")
+    if number > _MANY_THREADS:
+        raise ValueError(f"{name}={number} is more than the {_MANY_THREADS} that a machine can run")
+    return number
+
+
 def _retries(name: str, value: object) -> int | None:
     if isinstance(value, bool):
         return None if value else 0
@@ -230,12 +247,21 @@ def _node(name: str, value: object) -> str:
     return value
 
 
-_LIMITS = {"timeout": "timeout", "max_memory": "memory", "nice": "nice"}
+_LIMITS = {
+    "timeout": "timeout",
+    "max_memory": "memory",
+    "nice": "nice",
+    "threads": "threads",
+    "resources": "resources",
+}
+"""What is told to whoever runs the job, and the name of it there."""
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {
     "timeout": _timeout,
     "max_memory": _memory,
     "nice": _nice,
+    "threads": _threads,
+    "resources": check_amounts,
     "retry": _retries,
     "retry_on": _retry_on,
     "backoff": _backoff,

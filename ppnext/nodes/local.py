@@ -109,7 +109,9 @@ class WorkerPool:
 
     def resize(self, wanted: int) -> None:
         """Have this many workers from now on."""
-        self._wanted = wanted
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._owner.on_wanted(wanted)
         self._dismiss_idle()
         self._fill()
 

@@ -109,6 +109,8 @@ class Aftermath:
         state.move(event)
         self._pools.drop(state)
         self._forget(state)
+        if state.need is not None:
+            self._dispatcher.look_again()  # something may have been held for it
 
     def _stop(self, state: JobState, node: NodeState, grace: float) -> None:
         self._dispatcher.actions.append(Stop(node.id, (state.id, state.attempt), grace))

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from ppnext.sched.model import Need
 
-__all__ = ["Claim", "ClaimOf"]
+__all__ = ["Claim", "ClaimOf", "claimed"]
 
 
 class Claim(NamedTuple):
@@ -24,3 +24,8 @@ class Claim(NamedTuple):
 
 ClaimOf: TypeAlias = Callable[[Need], "Claim | None"]
 """Given a need that is not None, what jobs with it take; None if that is one slot."""
+
+
+def claimed(slots: int, resources: tuple[tuple[str, int], ...]) -> Claim | None:
+    """Return what a job takes; None if that is one slot."""
+    return Claim(slots, resources) if slots > 1 or resources else None

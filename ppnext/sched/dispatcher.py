@@ -8,8 +8,8 @@ none that is younger than the next job of another pool of the same priority.
 A node that has room where no other has is the rule while jobs wait. It is given what it can run,
 from all pools by the numbers of the jobs, without any other node being looked at.
 
-While jobs have claims, or machines are limited by such jobs, there is another way: one pass over all
-that wait, by their turns, in which machines are looked at as a whole (``ppnext.sched.clearing``).
+While jobs have claims, or machines are limited by such jobs, there is another way: one pass over
+all that wait, by their turns, in which machines are looked at as a whole (``ppnext.sched.clearing``).
 
 After ``settle`` and ``place`` no job waits that an open node can run, so a node with a free slot
 has no use for any job that waits, and jobs to be run there can only come from other nodes
@@ -98,12 +98,16 @@ class Dispatcher:
             self.place()
             self.level()
 
-    def look_again(self, host: Host) -> None:
-        """A machine may have more than before, or less."""
-        if self._clearing.is_on:
+    def look_again(self, host: Host | None = None) -> None:
+        """Place and level what can be, whatever has changed.
+
+        Args:
+            host: a machine that may have more than before, or less.
+        """
+        if host is not None and self._clearing.is_on:
             self._clearing.refresh(host)
-            self.place()
-            self.level()
+        self.place()
+        self.level()
 
     def place(self) -> None:
         """Give waiting jobs to open nodes, to each its part of them, the least loaded first."""

@@ -9,6 +9,7 @@ not enough room on it: nothing else is given to it then.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ppnext.sched.stock import Stock
@@ -57,6 +58,10 @@ class Host:
         if self._slots is None:
             return sum(node.slots for node in self.nodes.values())
         return self._slots
+
+    def offer(self, has: Mapping[str, int]) -> None:
+        """It has these countable things. Before any job claims some."""
+        self.stock = Stock(has)
 
     def resize(self, slots: int) -> None:
         """It has so many slots from now on."""

@@ -109,6 +109,4 @@ def _check_room(scheduler: Scheduler, pool: Pool, claim: Claim) -> None:
             continue
         if node.host.strain(claim, node) <= 1.0:
             others = [it for _, _, it in scheduler.pools.ready() if it is not pool and it.claim]
-            assert any(it.reason(node) is None for it in others), (
-                "a job waits where it has room"
-            )
+            assert any(it.reason(node) is None for it in others), "a job waits where it has room"

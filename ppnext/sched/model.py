@@ -284,6 +284,10 @@ class NodeState:
     draining: bool = False
     facts: object = None
     """What jobs may ask of it; the owner's, never looked at here."""
+    host: Host = field(default_factory=Host)
+    """The machine that it is, or is on."""
+    claim_of: ClaimOf | None = None
+    """What jobs with a need take; None if all take one slot."""
     held: dict[JobId, JobState] = field(default_factory=dict)
     """The jobs assigned to it, in the order in which they were sent and will be started."""
     asked: set[JobId] = field(default_factory=set)
@@ -294,12 +298,8 @@ class NodeState:
     """Running mean of its jobs' durations; None before the first."""
     credit: int = 0
     """How many jobs it may hold, as ``Policy.credit`` has it."""
-    host: Host = field(default_factory=Host)
-    """The machine that it is, or is on."""
     extra: int = 0
     """Slots that its jobs take beyond one each."""
-    claim_of: ClaimOf | None = None
-    """What jobs with a need take; None if all take one slot."""
 
     @property
     def is_daemon(self) -> bool:

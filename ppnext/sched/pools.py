@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ppnext.sched.claim import ClaimOf
+from ppnext.sched.claim import Claim, ClaimOf
 from ppnext.sched.host import Host
 from ppnext.sched.loads import Loads
 from ppnext.sched.model import WAITING, JobId, JobState, Need, NodeId, NodeState
@@ -168,6 +168,14 @@ class Pools:
         """Return the pools in which jobs wait, in no order, each with its turn."""
         pools = (self.general, *self.special.values())
         return [turn_of(pool) for pool in pools if pool.backlog.waiting]
+
+    def claims(self) -> dict[Claim, int]:
+        """Return what jobs take that take more than a slot, and how many of them there are."""
+        claims: dict[Claim, int] = {}
+        for pool in self.special.values():
+            if pool.claim is not None:
+                claims[pool.claim] = claims.get(pool.claim, 0) + pool.jobs
+        return claims
 
     def before(self, job: JobState) -> int:
         """How many jobs will be taken before one that waits. Takes time in proportion."""

@@ -5,9 +5,8 @@ out what ``take_actions`` returns, in order. Nothing else changes the state.
 Rule 2: no clock, no randomness: the same events give the same actions.
 Rule 3: every job that is submitted ends exactly once: with ``on_finished`` giving its state back,
 or with one ``End`` or ``Withdrawn`` action, or with ``on_cancel``.
-Rule 4: what comes together is handled together. Jobs are submitted, assigned and finished in
-batches, and a node is looked at once for each batch, so that what is not the job's own work costs
-the less the more there is to do.
+Rule 4: what comes together is handled together, and a node is looked at once for each batch, so
+that what is not the job's own work costs the less the more there is to do.
 
 Theory of operation. Jobs wait in one queue. A node pulls by credit: it may hold as many jobs as
 it has slots, and a few more when its jobs are so short that fetching the next one would leave it
@@ -16,14 +15,11 @@ this machine before a daemon. When no job waits and a node has a free slot, the 
 longest queue of unstarted jobs is asked to give back half of them. It answers with those that
 it had not started; they go to the front of the queue and are placed like any other.
 
-How many it takes at once is its part of those that wait (``Loads.part``): while many wait, a node
-gets many in one message; the last few go one by one to whoever has least; and no slot stays free
-while another node is sent jobs for later.
-
 Jobs may have needs, and nodes facts; the owner says whether they fit (``Fits``). All jobs with one
 need are in a pool with a queue of its own (``ppnext.sched.pool``). A job is on a node that does not
 fit only while it is asked back, or if it had been started before it was. A job that no node fits
-waits, and holds up nobody.
+waits, and holds up nobody. What jobs take of a machine besides a slot is counted for the machine
+(``ppnext.sched.host``), and room for them is made in turn (``ppnext.sched.clearing``).
 
 A node that is lost gives its jobs back as well. If it was a worker, the job it was running is
 blamed for its death: a worker runs its jobs in the order in which they were sent, so that is the
@@ -72,9 +68,8 @@ class Scheduler:
     Args:
         policy: the numbers behind its decisions.
         fits: why a node cannot run the jobs with a need; without it all nodes can run all jobs.
-        priority_of: the priority of jobs with a need; those that need nothing have 0, as all have
-            without it.
-        claim_of: what jobs with a need take of their machine, besides one slot.
+        priority_of: the priority of jobs with a need; without it, and without a need, it is 0.
+        claim_of: what jobs with a need take of their machine; without it, one slot each.
         here: the machine that all workers are on.
 
     Attributes:
@@ -229,7 +224,7 @@ class Scheduler:
         if state is None:
             return
         if state.status is WAITING:
-            self._end_waiting(state, "cancelled")
+            self._aftermath.end_waiting(state, "cancelled")
             return
         self._aftermath.cancel(state, self._node_of(state), grace)
 
@@ -240,7 +235,7 @@ class Scheduler:
             self._dispatcher.actions.append(Kept(job))
             return
         if state.status is WAITING:
-            self._end_waiting(state, "withdrawn")
+            self._aftermath.end_waiting(state, "withdrawn")
             self._dispatcher.actions.append(Withdrawn(state))
             return
         state.intent = WITHDRAW
@@ -256,8 +251,7 @@ class Scheduler:
         self.pools.change(states, need)
         for node in dict.fromkeys(state.node for state in states if state.node is not None):
             self._dispatcher.recall(self.nodes[node])
-        self._dispatcher.place()
-        self._dispatcher.level()
+        self._dispatcher.look_again()
 
     def on_unfit(self, node: NodeId, job: JobId, attempt: int, need: Need) -> None:
         """A node cannot run a job, as it has turned out: the attempt ended before it began.
@@ -304,9 +298,7 @@ class Scheduler:
         if node in self.nodes:
             raise AssertionError(f"node {node} joined twice")
         host = self.here if kind is WORKER else machine or Host()
-        new = NodeState(
-            node, name, kind, slots, latency, facts=facts, host=host, claim_of=self._claim_of
-        )
+        new = NodeState(node, name, kind, slots, latency, False, facts, host, self._claim_of)
         self.nodes[node] = host.nodes[node] = new
         self._dispatcher.settle(new)
 
@@ -397,13 +389,6 @@ class Scheduler:
             else:
                 self._aftermath.give_back(state)
         self._dispatcher.look_again(lost.host)
-        self._dispatcher.place()
-        self._dispatcher.level()
-
-    def _end_waiting(self, state: JobState, event: str) -> None:
-        self._aftermath.end_waiting(state, event)
-        if state.need is not None:
-            self._dispatcher.look_again(self.here)
 
     def _node_of(self, state: JobState) -> NodeState:
         if state.node is None:

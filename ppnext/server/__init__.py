@@ -7,6 +7,8 @@ on to worker processes.
 * ``interfaces`` which addresses it listens on
 * ``session``  one authenticated client, and the workers that run its jobs
 * ``calls``    what a client wants to be run, as its session keeps it
+* ``claims``   what the jobs of a session take, and whether the daemon has it
+* ``results``  how jobs have ended, as messages for the client
 * ``daemon``   sessions, fair shares, signals, the end
 * ``slots``    how many slots a session could use
 * ``answers``  jobs that a session hands back or has kept

@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--name", help="what the daemon calls itself (the host's name)")
     what = parser.add_argument_group("what")
     what.add_argument("-w", "--workers", type=int, help="jobs at a time (all processors)")
+    what.add_argument(
+        "--resource", action="append", metavar="NAME=NUMBER", help="jobs may claim so many of these"
+    )
     what.add_argument("-r", "--restart", action="store_true", help="a new process for each job")
     what.add_argument(
         "-t", "--idle-exit", type=float, metavar="SECONDS", help="end without clients"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from ppnext.amounts import parse_amounts
 from ppnext.errors import ConfigError
 from ppnext.runtime.addresses import DEFAULT_PORT
 from ppnext.runtime.cpus import usable_cpus
@@ -41,6 +42,7 @@ class Config:
         idle_exit: seconds without a client after which the daemon ends; None for never.
         socket_timeout: seconds of silence after which a client is given up, at most 60.
         restart: start every job in a new worker process.
+        resource: countable things that jobs may claim, such as "gpu=2".
         pid_file: file to write the process number to; empty for none.
         allow_root: accept to run as root on addresses other than the loopback.
         debug: log everything.
@@ -59,10 +61,16 @@ class Config:
     idle_exit: float | None = None
     socket_timeout: float = 3600.0
     restart: bool = False
+    resource: tuple[str, ...] = ()
     pid_file: str = ""
     allow_root: bool = False
     debug: bool = False
     format: str = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+
+    @property
+    def offers(self) -> tuple[tuple[str, int], ...]:
+        """What jobs may claim, by name."""
+        return parse_amounts("resource", self.resource)
 
     def completed(self) -> Config:
         """Return the same settings with what is to be found out filled in."""
@@ -93,7 +101,10 @@ def _checked(name: str, value: object, default: object, source: str) -> object:
     if isinstance(default, tuple):
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(it, str) for it in items):
-            raise ConfigError(f"{source}: {name} must be a list of addresses, not {value!r}")
+            what = "amounts such as 'gpu=2'" if name == "resource" else "addresses"
+            raise ConfigError(f"{source}: {name} must be a list of {what}, not {value!r}")
+        if name == "resource":
+            _check_amounts(items, source)
         return tuple(items)
     if isinstance(default, bool):
         if not isinstance(value, bool):
@@ -109,6 +120,13 @@ def _checked(name: str, value: object, default: object, source: str) -> object:
         raise ConfigError(f"{source}: {name} must be a whole number, not {value!r}")
     _check_range(name, value, source)
     return value if isinstance(default, int) else float(value)
+
+
+def _check_amounts(given: Sequence[str], source: str) -> None:
+    try:
+        parse_amounts("resource", given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def _check_range(name: str, value: float, source: str) -> None:

@@ -23,7 +23,8 @@ from ppnext.runtime.discovery import Advertiser, advertise
 from ppnext.runtime.listener import Admitted, Listener
 from ppnext.runtime.loop import Turn
 from ppnext.runtime.tls import ephemeral_certificate
-from ppnext.sched.fairshare import offers, shares
+from ppnext.sched.fairshare import is_crowded, offers, shares
+from ppnext.sched.stock import Stock
 from ppnext.server.config import Config
 from ppnext.server.interfaces import is_loopback
 from ppnext.server.keyring import AcceptedKeys
@@ -82,6 +83,8 @@ class Daemon:
             self._on_client,
         )
         self._shelf = Shelf()
+        self._stock = Stock(dict(config.offers), self._on_freed)
+        self._is_waking = False
         self._sessions: list[Session] = []
         self._turn = 0
         self._turn_timer: asyncio.TimerHandle | None = None
@@ -174,6 +177,7 @@ class Daemon:
             self._config.name,
             os.getpid(),
             self._config.workers,
+            self._config.offers,
         )
         session = Session(
             self._loop_turn,
@@ -185,6 +189,7 @@ class Daemon:
             self._config.restart,
             Heartbeat(interval=min(5.0, silence / 4), dead=silence),
             self._shelf,
+            self._stock,
         )
         self._sessions.append(session)
         session.begin()
@@ -211,7 +216,8 @@ class Daemon:
         """Give every session as many workers as it may have now, and tell it how many that is."""
         total = self._config.workers
         demands = {session: min(session.demand, total) for session in self._sessions}
-        parts = shares(total, demands, self._turn)
+        lumps = {it: lump for it in self._sessions if (lump := it.lump) is not None}
+        parts = shares(total, demands, self._turn, lumps)
         growth = sum(max(0, part - session.pool.wanted) for session, part in parts.items())
         if self._taken() + growth > total:
             for session, part in parts.items():
@@ -222,15 +228,25 @@ class Daemon:
                 session.pool.resize(session.pool.wanted + more)
         for session, slots in offers(total, demands).items():
             session.offer(slots)
-        self._take_turns(sum(demand > 0 for demand in demands.values()) > total)
+        self._take_turns(is_crowded(total, demands, lumps))
 
     def _taken(self) -> int:
         """Slots that have a worker or will get one: it may be tried again to start one later."""
-        pools = [session.pool for session in self._sessions]
-        return sum(max(len(pool.processes), pool.wanted) for pool in pools)
+        return sum(max(it.occupied, it.pool.wanted) for it in self._sessions)
+
+    def _on_freed(self) -> None:
+        """Countable things have come back, and a session waits for some."""
+        if not self._is_waking:
+            self._is_waking = True
+            self._loop.call_soon(self._wake_sessions)
+
+    def _wake_sessions(self) -> None:
+        self._is_waking = False
+        for session in list(self._sessions):
+            session.look_again()
 
     def _take_turns(self, crowded: bool) -> None:
-        """While more sessions have jobs than there are slots, each is to have one now and then."""
+        """While sessions cannot all have room for a job, each is to have it now and then."""
         if not crowded and self._turn_timer is not None:
             self._turn_timer.cancel()
             self._turn_timer = None
@@ -240,7 +256,7 @@ class Daemon:
     def _next_turn(self) -> None:
         self._turn_timer = None
         # A slot whose job has yet to end before it can change hands is still in the old turn.
-        if all(len(it.pool.processes) <= it.pool.wanted for it in self._sessions):
+        if all(it.occupied <= it.pool.wanted for it in self._sessions):
             self._turn += 1
         self._share_out()
 

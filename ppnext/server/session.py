@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol, cast
 
 from ppnext.audience import Finished
@@ -25,15 +26,18 @@ from ppnext.runtime.loop import Turn
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.runtime.streams import Stream
 from ppnext.sched.actions import Cause
+from ppnext.sched.fairshare import Lump
 from ppnext.sched.model import JobId, JobState, Mishap
 from ppnext.sched.policy import Policy
+from ppnext.sched.stock import Stock
 from ppnext.server.answers import Answers
 from ppnext.server.calls import ClientCall
+from ppnext.server.claims import claim_in, claim_of, lump, refusal, weight
 from ppnext.server.inquiries import Inquiries
+from ppnext.server.results import Results, died
 from ppnext.server.shelf import Shelf
 from ppnext.server.slots import SlotsInUse
 from ppnext.wire.connection import Connection, Heartbeat, Received
-from ppnext.wire.frames import CHUNK_LIMIT
 from ppnext.wire.messages import (
     Ask,
     Define,
@@ -45,8 +49,6 @@ from ppnext.wire.messages import (
     Message,
     Need,
     Offer,
-    Outcome,
-    Result,
     Retract,
     Run,
     Stop,
@@ -88,6 +90,7 @@ class Session:
         restart: start every job in a new worker process.
         heartbeat: when a silent client is given up.
         shelf: what clients of this key have brought before.
+        stock: countable things of the machine, of which jobs of all sessions take.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Session:
         restart: bool,
         heartbeat: Heartbeat,
         shelf: Shelf,
+        stock: Stock | None = None,
     ) -> None:
         self.key = client.key
         self.label = f"{client.peer}, key {client.key.label}, session {client.session_id.hex()}"
@@ -117,9 +121,8 @@ class Session:
         self._attempts: dict[int, int] = {}
         # The highest number that an attempt had here at a job that has ended.
         self._latest = 0
-        self._slots = SlotsInUse(
-            loop, hello.slots, lambda: len(self._attempts), lambda: owner.on_demand(self)
-        )
+        on_less = partial(owner.on_demand, self)
+        self._slots = SlotsInUse(loop, hello.slots, self._weight, on_less)
         self._answers = Answers(loop, self._send)
         self._inquiries = Inquiries(loop, self._send, path)
         self._shelf = shelf
@@ -127,7 +130,7 @@ class Session:
         self._needed: set[bytes] = set()
         # A worker that ends after each job must not hold others that would have to be taken back.
         policy = Policy(poison_limit=1, prefetch_limit=0) if restart else Policy(poison_limit=1)
-        self._engine = Engine(self, policy)
+        self._engine = Engine(self, policy, claim_of=claim_of, stock=stock)
         engine, sharing = self._engine, Sharing(on_idle=lambda: turn.soon(self.pool.trim))
         self.pool = WorkerPool(
             turn, engine, engine.new_node, hello.name, path, 5, environment, sharing, restart
@@ -150,9 +153,23 @@ class Session:
         return self._slots.demand
 
     @property
+    def lump(self) -> Lump | None:
+        """How many slots its jobs take that take several."""
+        return lump(len(self._attempts), self._engine.claims)
+
+    @property
+    def occupied(self) -> int:
+        """How many slots its workers and their jobs occupy."""
+        return max(len(self.pool.processes), self._engine.here.busy())
+
+    @property
     def jobs_here(self) -> int:
         """How many jobs of the client have not ended here."""
         return len(self._attempts)
+
+    def look_again(self) -> None:
+        """Jobs of other sessions may have given back what jobs here wait for."""
+        self._engine.look_again()
 
     def offer(self, slots: int) -> None:
         """Tell the client how many jobs run here at a time for it."""
@@ -236,6 +253,8 @@ class Session:
         if len(self._attempts) + len(run.jobs) > JOBS_LIMIT:
             raise ProtocolError(f"the client sent more than {JOBS_LIMIT} jobs at a time")
         arguments = split(payload, [job.size for job in run.jobs])
+        claim = claim_in(run.limits)
+        refused = claim and refusal(claim, self._hello.slots, self._engine.here.stock)
         definition = self._engine.definition(run.function)
         states = []
         for job, part in zip(run.jobs, arguments, strict=True):
@@ -244,9 +263,12 @@ class Session:
             if self._draining:
                 self._answers.returned((job.job, job.attempt))
                 continue
+            if refused:
+                self._stream.send(Died(job.job, job.attempt, refused[:1024]))
+                continue
             self._attempts[job.job] = job.attempt
             call = ClientCall(definition, part, run.limits)
-            states.append(state := JobState(JobId(job.job), call, job.once))
+            states.append(state := JobState(JobId(job.job), call, job.once, claim))
             if job.attempt > 1:
                 state.attempt = self._latest  # what is said late of one before is not meant of this
         _log.debug("%d jobs accepted: %s", len(states), self.label)
@@ -290,40 +312,18 @@ class Session:
         if not jobs:
             return
         self.jobs_done += len(jobs)
-        outcomes: list[Outcome] = []
-        payloads: list[Payload] = []
-        room = CHUNK_LIMIT
+        results = Results(self._stream.send)
         for job, it, payload in jobs:
-            if outcomes and (room < it.size or type(payload) is not bytes):
-                self._stream.send(Result(outcomes), payloads)
-                outcomes, payloads, room = [], [], CHUNK_LIMIT
             attempt = self._left(job)
             arguments = cast(ClientCall, job.call).arguments
             if isinstance(arguments, Shared):
                 self.pool.sharing.take_back(arguments, it.freed and job.attempt == 1)
-            outcomes.append(
-                Outcome(
-                    job.id,
-                    attempt,
-                    it.size,
-                    it.raised,
-                    it.seconds,
-                    it.output,
-                    it.dropped,
-                    freed=True,  # what the client has sent was only ever copied
-                )
-            )
-            payloads.append(payload)
-            room = room - it.size if type(payload) is bytes else -1
-        self._stream.send(Result(outcomes), payloads)
+            results.add(job.id, attempt, it, payload)
+        results.send()
         self._demand_changed()
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        attempt, last = self._left(job), mishaps[-1]
-        died = Died(job.id, attempt, last.cause[:1024])
-        if (why := last.verdict) is not None:
-            died = Died(job.id, attempt, died.cause, why.limit.name, why.stack, why.peak)
-        self._stream.send(died)
+        self._stream.send(died(job.id, self._left(job), mishaps[-1]))
         self._demand_changed()
 
     def job_lost(self, link: Link) -> None:
@@ -341,8 +341,7 @@ class Session:
             self._answers.kept((job, attempt))
 
     def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> None:
-        attempt, why = self._left(job), unfit.why
-        self._stream.send(Unfit(job.id, attempt, why, unfit.arguments))
+        self._stream.send(Unfit(job.id, self._left(job), unfit.why, unfit.arguments))
         self._demand_changed()
 
     def need(self, digest: bytes) -> None:
@@ -373,6 +372,9 @@ class Session:
     def node_gone(self, link: Link, cause: str | None) -> None:
         # Not at once: the link is still closing, and its slot is free only afterwards.
         self._loop.call_soon(self._owner.on_demand, self)
+
+    def _weight(self) -> int:
+        return weight(len(self._attempts), self._engine.claims)
 
     def _left(self, job: JobState) -> int:
         """Return the client's number of an attempt that has ended here."""

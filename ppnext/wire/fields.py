@@ -6,7 +6,18 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-__all__ = ["Count", "Digest", "JobRef", "Jobs", "Line", "Names", "Seconds", "Slots", "Text"]
+__all__ = [
+    "Amounts",
+    "Count",
+    "Digest",
+    "JobRef",
+    "Jobs",
+    "Line",
+    "Names",
+    "Seconds",
+    "Slots",
+    "Text",
+]
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Slots: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**20)]
@@ -20,5 +31,11 @@ JobRef: TypeAlias = tuple[Count, Count]
 """A job's number and the attempt meant."""
 
 Names: TypeAlias = Annotated[list[Line], msgspec.Meta(min_length=1, max_length=256)]
+
+Amounts: TypeAlias = Annotated[
+    tuple[tuple[Line, Annotated[int, msgspec.Meta(ge=1, le=2**53)]], ...],
+    msgspec.Meta(max_length=64),
+]
+"""How much of which things of a machine."""
 
 Jobs: TypeAlias = Annotated[list[JobRef], msgspec.Meta(max_length=4096)]

@@ -46,7 +46,18 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from ppnext.errors import ProtocolError
-from ppnext.wire.fields import Count, Digest, JobRef, Jobs, Line, Names, Seconds, Slots, Text
+from ppnext.wire.fields import (
+    Amounts,
+    Count,
+    Digest,
+    JobRef,
+    Jobs,
+    Line,
+    Names,
+    Seconds,
+    Slots,
+    Text,
+)
 
 __all__ = [
     "BATCH_LIMIT",
@@ -105,6 +116,9 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     name: Line
     pid: Count
     slots: Slots
+    """How many in all; an Offer says how many of them are for you."""
+    offers: Amounts = ()
+    """Countable things that jobs may claim."""
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True):
@@ -179,6 +193,10 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     """Bytes of memory of its own that it and its child processes may have."""
     nice: Annotated[int, msgspec.Meta(ge=0, le=19)] = 0
     """How much it gives way to other processes."""
+    threads: Annotated[int, msgspec.Meta(ge=1, le=2**20)] = 1
+    """Threads that its libraries may use, and slots that it takes for them."""
+    resources: Amounts = ()
+    """Countable things that it takes."""
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):

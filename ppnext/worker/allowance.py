@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 
 from ppnext.errors import JobMemoryExceeded
 from ppnext.wire.messages import Limits
+from ppnext.worker.threads import threads
 
 try:
     import resource
@@ -35,7 +36,7 @@ def allowance(limits: Limits) -> Iterator[None]:
     Raises:
         JobMemoryExceeded: instead of the job's ``MemoryError``.
     """
-    with _given_way(limits.nice), _kept_within(limits.memory):
+    with _given_way(limits.nice), _kept_within(limits.memory), threads(limits.threads):
         yield
 
 

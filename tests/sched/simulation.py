@@ -362,7 +362,7 @@ def check_room(machine: Client | Daemon) -> None:
     assert things <= machine.stock.has["gpu"], f"{things} gpu are in use on {machine.name}"
     for owner in machine.owners():
         slots = [claim.slots for claim in owner.running()]
-        # Without such jobs, workers that are to go finish their jobs beside those that replace them.
+        # Without such jobs, workers that are to go finish theirs beside those that replace them.
         if max(slots, default=0) > 1:
             assert sum(slots) <= owner.peak, f"{owner.name} uses {slots} of {owner.peak} slots"
 
