@@ -40,6 +40,8 @@ class Call:
 class FakeLink:
     """Notes what it is asked for."""
 
+    hello = None
+
     def __init__(self, engine, slots=1, kind=NodeKind.WORKER, name="here", latency=0.001) -> None:
         self.node = engine.new_node()
         self.name, self.kind, self.slots, self.latency = name, kind, slots, latency

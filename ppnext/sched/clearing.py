@@ -30,7 +30,7 @@ from ppnext.sched.pools import Pools
 __all__ = ["Clearing"]
 
 _Limits: TypeAlias = tuple[bool, bool, bool]
-"""Whether jobs on a machine take more than a slot, whether it is full, and whether it is cleared."""
+"""Whether jobs on a machine take more than a slot, whether it is full, whether it is cleared."""
 
 _UNLIMITED: _Limits = (False, False, False)
 

@@ -9,7 +9,7 @@ A node that has room where no other has is the rule while jobs wait. It is given
 from all pools by the numbers of the jobs, without any other node being looked at.
 
 While jobs have claims, or machines are limited by such jobs, there is another way: one pass over
-all that wait, by their turns, in which machines are looked at as a whole (``ppnext.sched.clearing``).
+all that wait, by their turns, in which machines are looked at as a whole; see ``clearing``.
 
 After ``settle`` and ``place`` no job waits that an open node can run, so a node with a free slot
 has no use for any job that waits, and jobs to be run there can only come from other nodes

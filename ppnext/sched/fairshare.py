@@ -3,9 +3,9 @@
 Max-min fairness in whole slots, work-conserving: no session gets more than it can use, none gets
 less than an equal part unless it asked for less, and no slot stays free while a session wants it.
 
-A job may take several slots, more than its session's part. Then the sessions take turns: in its own,
-a session has room for its largest job; in those of others it has its part, or nothing if not even
-its smallest job fits in it.
+A job may take several slots, more than its session's part. Then the sessions take turns: in its
+own a session has room for its largest job; in those of others it has its part, or nothing if not
+even its smallest job fits in it.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def check(scheduler: Scheduler, policy: Policy | None = None) -> None:
     for node in scheduler.nodes.values():
         assert node.credit == policy.credit(node), "a node's credit is out of date"
     _check_needs(scheduler)
-    for host in {scheduler.here, *(node.host for node in scheduler.nodes.values())}:
+    for host in {node.host for node in scheduler.nodes.values()}:
         _check_host(scheduler, host)
     for pool in (scheduler.pools.general, *scheduler.pools.special.values()):
         _check_pool(scheduler, pool)

@@ -4,8 +4,8 @@ The pool of the jobs that need nothing has all nodes and is told at once when on
 others are told what has changed when somebody asks them (``Pools.current``), so that a node's
 change costs the same however many needs there are.
 
-A pool whose jobs have a claim (``ppnext.sched.claim``) has its nodes in another order: by the part of
-their machine that would be in use with one more such job (``nearest``).
+A pool whose jobs have a claim (``ppnext.sched.claim``) has its nodes in another order: by the part
+of their machine that would be in use with one more such job (``nearest``).
 """
 
 from __future__ import annotations

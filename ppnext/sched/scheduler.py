@@ -67,7 +67,7 @@ class Scheduler:
 
     Args:
         policy: the numbers behind its decisions.
-        fits: why a node cannot run the jobs with a need; without it all nodes can run all jobs.
+        fits: why a node cannot run jobs with a need; without it all can run all.
         priority_of: the priority of jobs with a need; without it, and without a need, it is 0.
         claim_of: what jobs with a need take of their machine; without it, one slot each.
         here: the machine that all workers are on.
@@ -76,7 +76,6 @@ class Scheduler:
         jobs: the jobs that have not ended, by number.
         nodes: the nodes that are connected, by number.
         pools: the waiting jobs and the nodes that can run them, need by need.
-        here: the machine that all workers are on.
         dropped: how many results were refused because their attempt was no longer wanted.
     """
 
@@ -91,7 +90,7 @@ class Scheduler:
         self.jobs: dict[JobId, JobState] = {}
         self.nodes: dict[NodeId, NodeState] = {}
         self.dropped = 0
-        self.here = here or Host()
+        self._here = here or Host()
         self.pools = Pools(self.nodes, fits, priority_of, claim_of)
         self._claim_of = claim_of
         self._loads = self.pools.general.loads
@@ -297,20 +296,19 @@ class Scheduler:
         """
         if node in self.nodes:
             raise AssertionError(f"node {node} joined twice")
-        host = self.here if kind is WORKER else machine or Host()
-        new = NodeState(node, name, kind, slots, latency, False, facts, host, self._claim_of)
-        self.nodes[node] = host.nodes[node] = new
-        self._dispatcher.settle(new)
+        host = self._here if kind is WORKER else machine or Host()
+        state = NodeState(node, name, kind, slots, latency, False, facts, host, self._claim_of)
+        self.nodes[node] = host.nodes[node] = state
+        self._dispatcher.settle(state)
 
     def on_here(self, slots: int | None = None) -> None:
         """This machine has another number of slots, or things of its stock have come back."""
-        here = self.here
         if slots is not None:
-            here.resize(slots)
-            self.pools.resized(here)
-            for node in here.nodes.values():
+            self._here.resize(slots)
+            self.pools.resized(self._here)
+            for node in self._here.nodes.values():
                 self._dispatcher.recall(node)
-        self._dispatcher.look_again(here)
+        self._dispatcher.look_again(self._here)
 
     def on_node_resized(self, node: NodeId, slots: int) -> None:
         """A node runs more or fewer jobs at a time from now on."""

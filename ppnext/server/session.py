@@ -121,8 +121,7 @@ class Session:
         self._attempts: dict[int, int] = {}
         # The highest number that an attempt had here at a job that has ended.
         self._latest = 0
-        on_less = partial(owner.on_demand, self)
-        self._slots = SlotsInUse(loop, hello.slots, self._weight, on_less)
+        self._slots = SlotsInUse(loop, hello.slots, self._weight, partial(owner.on_demand, self))
         self._answers = Answers(loop, self._send)
         self._inquiries = Inquiries(loop, self._send, path)
         self._shelf = shelf
@@ -137,8 +136,7 @@ class Session:
         )
         connection = Connection(loop.time(), heartbeat, allocate=self.pool.sharing.allocate)
         self._stream = Stream(turn, client.socket, connection, self._on_messages, self._on_end)
-        self._hello = hello
-        self._leftover = client.leftover
+        self._hello, self._leftover = hello, client.leftover
 
     # The daemon's side.
 

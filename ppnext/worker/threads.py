@@ -1,9 +1,9 @@
 """Threads: how many the libraries of a job may start that takes several slots.
 
 Workers are started with variables that keep such libraries to a part of the processors
-(``ppnext.runtime.threads``). While a job with ``threads=`` runs, the variables say as many as it has
-slots, for what it loads and for its child processes. Libraries that have been loaded read them no
-more; those that threadpoolctl knows are told by it, where it is installed.
+(``ppnext.runtime.threads``). While a job with ``threads=`` runs, the variables say as many as it
+has slots, for what it loads and for its child processes. Libraries that have been loaded read them
+no more; those that threadpoolctl knows are told by it, where it is installed.
 """
 
 from __future__ import annotations

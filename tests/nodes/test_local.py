@@ -34,6 +34,7 @@ class Owner:
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
         self.links: list[object] = []
+        self.wanted: list[int] = []
         self._news = asyncio.Event()
 
     def __getattr__(self, name):
@@ -44,6 +45,9 @@ class Owner:
             self._news.set()
 
         return note
+
+    def on_wanted(self, slots):
+        self.wanted.append(slots)
 
     async def wait_for(self, name, number=1):
         """Return all events of this name, as soon as there are so many."""

@@ -378,8 +378,8 @@ class Owner:
         self.name = name
         self.policy = policy
         self.stock = self.home.stock
-        here = Host(0, self.stock)
-        self.scheduler = Scheduler(policy, self.fits, claim_of=claim_of, here=here)
+        self.here = Host(0, self.stock)
+        self.scheduler = Scheduler(policy, self.fits, claim_of=claim_of, here=self.here)
         self.links: dict[NodeId, Process | Session] = {}
         # Results that have arrived and are looked at together, a little later.
         self.inbox: dict[NodeId, list[tuple[JobId, int, float]]] = {}
@@ -706,7 +706,7 @@ class Session(Owner):
     def end(self) -> None:
         """The daemon has noticed that the client is not there any more."""
         self.over = True
-        self.scheduler.here.close()
+        self.here.close()
         self.down.close()
         self.up.close()
         for link in self.links.values():

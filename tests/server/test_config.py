@@ -48,6 +48,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
         "announce": "true", "announce_on": '"127.0.0.1"', "name": '"n"', "key_file": '"k"',
         "key_fd": "3", "idle_exit": "1.5", "socket_timeout": "10", "restart": "true",
         "pid_file": '"p"', "allow_root": "true", "debug": "true", "format": '"%(message)s"',
+        "resource": '["gpu=2", "licence"]',
     }  # fmt: skip
     assert set(values) == {field.name for field in fields(Config)}
     path = tmp_path / "all.toml"

@@ -110,7 +110,7 @@ class ClientMachine(Machine):
     ) -> None:
         super().__init__(kernel, network, register, number, f"client{number}")
         self.restart = restart
-        self.slots = slots
+        self.slots = self.peak = slots
         self.is_destroyed = False
         self.has_daemons = bool(daemons)
         self.policy = replace(policy, prefetch_limit=0) if restart else policy
@@ -123,6 +123,7 @@ class ClientMachine(Machine):
         sharing = Sharing()
         self.client = Watched(self, thread, self.policy, sharing)
         engine = self.engine = self.client.engine
+        engine.here.offer({"gpu": self.gpus})
         self._check = EngineCheck(engine)
         new_node = engine.new_node
         self.pool = WorkerPool(
@@ -170,7 +171,7 @@ class ClientMachine(Machine):
                 None,
                 definition(plan.function, 100 + 300 * plan.function),
                 plan.arguments,
-                terms=Terms(0 if plan.once else None),
+                terms=Terms(0 if plan.once else None, limits=plan.limits),
             )
             self.jobs[plan.number] = job
             self.kernel.note(f"{self.name} submits {plan}")
@@ -190,6 +191,7 @@ class ClientMachine(Machine):
     def resize(self, slots: int) -> None:
         """Have another number of local workers."""
         self.slots = slots
+        self.peak = max(self.peak, slots)
         self.thread.post(self.pool.resize, slots)
 
     def destroy(self) -> None:

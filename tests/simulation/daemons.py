@@ -26,6 +26,7 @@ from tests.simulation.kernel import Kernel
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.machines import Machine
 from tests.simulation.network import Network
+from tests.simulation.processes import Process
 
 __all__ = ["DaemonMachine", "LabelledSession"]
 
@@ -51,7 +52,7 @@ class DaemonMachine(Machine):
         restart: bool,
     ) -> None:
         super().__init__(kernel, network, register, number, f"daemon{number}")
-        self.slots = slots
+        self.slots = self.peak = slots
         self.restart = restart
         self.sessions: dict[str, LabelledSession] = {}
         self.is_draining = False
@@ -59,7 +60,8 @@ class DaemonMachine(Machine):
     def start(self) -> None:
         self.sessions.clear()
         self.is_draining = False
-        config = Config(workers=self.slots, name=self.name, restart=self.restart)
+        offers = (f"gpu={self.gpus}",) if self.gpus else ()
+        config = Config(workers=self.slots, name=self.name, restart=self.restart, resource=offers)
         loop = self.loop.as_asyncio
         environment = _Environment(self)
         self.daemon = Daemon(loop, config, [], AcceptedKeys([KEY], None), environment)
@@ -86,6 +88,9 @@ class DaemonMachine(Machine):
         known = self.sessions[session].client_attempt(plan.number)
         assert known is not None, f"{plan} is started for a session that does not have it"
         return known
+
+    def knows(self, process: Process) -> bool:
+        return super().knows(process) and process.session in self.sessions
 
     def on_turn(self) -> None:
         for label, session in list(self.sessions.items()):

@@ -16,6 +16,7 @@ from functools import lru_cache
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import Definition
 from ppnext.shipping.outcomes import encode_exception, encode_result
+from ppnext.wire.messages import Limits
 
 __all__ = ["BUNDLES", "Execution", "Plan", "Register", "definition"]
 
@@ -41,6 +42,8 @@ class Plan:
         padding: bytes of its arguments and of its result, besides their names.
         function: which of the functions there are it calls.
         bundle: content hash of what the worker has to fetch from the client before; empty for none.
+        threads: how many slots it takes.
+        gpus: how many of the machine's it takes.
     """
 
     client: int
@@ -52,6 +55,8 @@ class Plan:
     padding: int = 0
     function: int = 0
     bundle: bytes = b""
+    threads: int = 1
+    gpus: int = 0
     submitted: float = 0.0
     starts: list[float] = field(default_factory=list)
     kills: int = 0
@@ -61,13 +66,22 @@ class Plan:
     cancelled: bool = False
 
     @property
+    def limits(self) -> Limits | None:
+        """What daemons and workers are told of it."""
+        if self.threads == 1 and not self.gpus:
+            return None
+        return Limits(threads=self.threads, resources=(("gpu", self.gpus),) if self.gpus else ())
+
+    @property
     def arguments(self) -> bytes:
         """What is sent to the worker."""
         return _NAME.pack(self.client, self.number) + bytes(self.padding)
 
     def __str__(self) -> str:
         kind = " ".join(word for word in ("once", "poison", "raises") if getattr(self, word))
-        return f"job {self.client}.{self.number} ({self.seconds:.3f} s{' ' if kind else ''}{kind})"
+        takes = f", {self.threads} slots, {self.gpus} gpus" if self.limits else ""
+        kind = f" {kind}" if kind else ""
+        return f"job {self.client}.{self.number} ({self.seconds:.3f} s{takes}{kind})"
 
 
 @dataclass(slots=True)

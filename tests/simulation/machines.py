@@ -34,6 +34,8 @@ class Machine:
         name: of the machine.
 
     Attributes:
+        gpus: how many it has.
+        peak: the most slots that it had at a time.
         is_up: whether its process runs, or is stopped.
         processes: the workers that its process has started, but for those that it has ended.
         refusals: share of workers that the system refuses to start.
@@ -49,6 +51,8 @@ class Machine:
         self.number = number
         self.name = name
         self.is_up = False
+        self.gpus = kernel.random.choice((0, 1, 2))
+        self.peak = 0
         self.processes: list[Process] = []
         self.refusals = 0.0
         self.stillbirths = 0.0
@@ -93,6 +97,21 @@ class Machine:
     def attempt_of(self, plan: Plan, session: str, attempt: int) -> int:
         """Return the client's attempt that a worker's one belongs to."""
         raise NotImplementedError
+
+    def check_room(self) -> None:
+        """Raise AssertionError if jobs with claims use more than there is."""
+        working = [it for it in self.processes if it.running and self.knows(it)]
+        plans = [it.running[0] for it in working if it.running]
+        if any(plan.limits for plan in plans):
+            slots, gpus = sum(it.threads for it in plans), sum(it.gpus for it in plans)
+            self.kernel.happened["claims beside each other"] += len(plans) > 1
+            assert gpus <= self.gpus, f"{self.name} has {self.gpus} gpus and uses {gpus}"
+            if max(plan.threads for plan in plans) > 1:
+                assert slots <= self.peak, f"{self.name} has {self.peak} slots and uses {slots}"
+
+    def knows(self, process: Process) -> bool:
+        """Whether a worker is one of the process that runs now."""
+        return not process.is_dead and not process.is_ended
 
     # What the process does.
 

@@ -66,6 +66,9 @@ class Home(Protocol):
     def attempt_of(self, plan: Plan, session: str, attempt: int) -> int:
         """Return the client's attempt that a worker's one belongs to."""
 
+    def check_room(self) -> None:
+        """A job has been started: check that not more is in use than there is."""
+
 
 class _Task(NamedTuple):
     function: bytes
@@ -348,6 +351,7 @@ class Process:
         self._kernel.note(f"{self.name} starts {plan}, attempt {attempt}, execution {number}")
         self._last = task.job
         self.running = plan, number
+        self._home.check_room()
         self._began = self._kernel.now
         if plan.poison:
             self._kernel.at(plan.seconds / 2, self._poisoned, plan, number)

@@ -108,6 +108,7 @@ class World:
         self.network = Network(self.kernel)
         self.register = Register()
         self._whole_at = 0.0
+        self._claiming = self.kernel.random.choice((0.0, 0.0, 0.1, 0.5))
         daemons = self._some((1, 1, 2, 3, 4), rules.daemons)
         self.daemons = [self._daemon(1 + number) for number in range(daemons)]
         clients = self._some((1, 1, 1, 2, 3), rules.clients)
@@ -229,6 +230,7 @@ class World:
             poison: share of those that kill their workers.
         """
         random = self.kernel.random
+        threads, gpus = self._claim(client)
         return Plan(
             client.number,
             number,
@@ -239,7 +241,17 @@ class World:
             padding=random.choice(_PADDINGS[: -1 if self.rules.calm else None]),
             function=random.randrange(4),
             bundle=random.choice(_BUNDLES),
+            threads=threads,
+            gpus=gpus,
         )
+
+    def _claim(self, client: ClientMachine) -> tuple[int, int]:
+        """Return slots and gpus for a job: of a daemon that will be there in the end."""
+        random = self.kernel.random
+        if not client.has_daemons or not self.kernel.chance(self._claiming):
+            return 1, 0
+        machine = random.choice(self.daemons)
+        return random.randint(1, machine.slots), random.randint(0, machine.gpus)
 
     def _plan_faults(self) -> None:
         random = self.kernel.random
