@@ -139,7 +139,8 @@ class Clearing:
         for pool, node in self._aside:
             pool.update(node)
         self._aside.clear()
-        waiting, self._waiting = self._waiting, dict.fromkeys(self._held)
+        waiting = self._waiting
+        self._waiting = {host: None for host in self._held if host.stock.is_shared}
         for host in {**waiting, **self._waiting}:
             host.stock.wait(host, frozenset(self._held.get(host, ())))
         self._held.clear()

@@ -112,6 +112,8 @@ class Host:
         self.extra += (claim.slots - 1) * change
         if claim.resources:
             self._taken[claim] = self._taken.get(claim, 0) + change
+            if change > 0:
+                self.stock.wait(self, frozenset())  # who waits for more goes behind the others
             self.stock.count(claim.resources, change)
 
     def close(self) -> None:

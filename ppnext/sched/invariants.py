@@ -107,6 +107,8 @@ def _check_room(scheduler: Scheduler, pool: Pool, claim: Claim) -> None:
     for node in scheduler.nodes.values():
         if node.draining or not node.slots or pool.reason(node) is not None:
             continue
+        if node.host.stock.is_waiting(node.host):
+            continue  # it will be told when others have given something back
         if node.host.strain(claim, node) <= 1.0:
             others = [it for _, _, it in scheduler.pools.ready() if it is not pool and it.claim]
             assert any(it.reason(node) is None for it in others), "a job waits where it has room"

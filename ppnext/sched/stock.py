@@ -25,8 +25,8 @@ class Stock:
 
     Args:
         has: how much there is, by name.
-        on_freed: called when those who wait should ask again, but for the one who asks just now;
-            it must not ask at once.
+        on_freed: called when those who wait should ask again, which must not be done at once;
+            None if only one scheduler takes from it.
 
     Attributes:
         used: how much of it is in use.
@@ -42,6 +42,11 @@ class Stock:
         self._on_freed = on_freed
         # Who waits for which things, the first one first.
         self._waiting: dict[Hashable, frozenset[str]] = {}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others may take from it who do not see who waits."""
+        return self._on_freed is not None
 
     def lacks(self, amounts: Amounts) -> str | None:
         """Return why so much can never be had, in words; None if it can."""
@@ -92,7 +97,6 @@ class Stock:
         if self._waiting and self._on_freed is not None:
             self._on_freed()
 
-    @property
-    def waiting(self) -> list[Hashable]:
-        """Who waits, the first one first."""
-        return list(self._waiting)
+    def is_waiting(self, who: Hashable) -> bool:
+        """Whether somebody waits, and will be told."""
+        return who in self._waiting

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppnext.sched.fairshare import offers, shares
+from ppnext.sched.fairshare import Lump, is_crowded, offers, shares
 
 demands = st.dictionaries(st.integers(0, 9), st.integers(0, 40), max_size=8)
 
@@ -73,3 +73,73 @@ def test_offers(total: int, wanted: dict[str, int], told: dict[str, int]) -> Non
 def test_an_offer_is_never_less_than_the_share(total: int, wanted: dict[int, int]) -> None:
     told, share = offers(total, wanted), shares(total, wanted)
     assert all(told[session] >= max(1, share[session]) for session in wanted) or total == 0
+
+
+# Jobs that take several slots.
+
+LARGE = Lump(4, 4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lumps", "turns"),
+    [
+        pytest.param({"a": 4}, {"a": LARGE}, [{"a": 4}], id="alone"),
+        pytest.param(
+            {"a": 4, "b": 9},
+            {"a": LARGE},
+            [{"a": 4, "b": 0}, {"a": 0, "b": 4}, {"a": 4, "b": 0}],
+            id="in turn, and in the turn of the other it could use nothing",
+        ),
+        pytest.param(
+            {"a": 5, "b": 9},
+            {"a": Lump(1, 3)},
+            [{"a": 3, "b": 1}, {"a": 2, "b": 2}],
+            id="in the turn of the other it has its part for its small jobs",
+        ),
+        pytest.param(
+            {"a": 8, "b": 8},
+            {"a": LARGE, "b": LARGE},
+            [{"a": 4, "b": 0}, {"a": 0, "b": 4}],
+            id="both have large jobs",
+        ),
+        pytest.param(
+            {"a": 0, "b": 8}, {"a": LARGE}, [{"a": 0, "b": 4}], id="who wants nothing has no turn"
+        ),
+        pytest.param({"a": 2, "b": 2}, {"a": Lump(2, 2)}, [{"a": 2, "b": 2}], id="room for all"),
+    ],
+)
+def test_who_has_large_jobs_has_room_for_them_in_turn(
+    wanted: dict[str, int], lumps: dict[str, Lump], turns: list[dict[str, int]]
+) -> None:
+    assert [shares(4, wanted, turn, lumps) for turn in range(len(turns))] == turns
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lumps", "crowded"),
+    [
+        pytest.param({"a": 9, "b": 9}, {}, False, id="each has some"),
+        pytest.param({c: 1 for c in "abcde"}, {}, True, id="more sessions than slots"),
+        pytest.param({"a": 9, "b": 9}, {"a": LARGE}, True, id="no room for a large job"),
+        pytest.param({"a": 9}, {"a": LARGE}, False, id="alone"),
+    ],
+)
+def test_when_sessions_take_turns(
+    wanted: dict[str, int], lumps: dict[str, Lump], crowded: bool
+) -> None:
+    assert is_crowded(4, wanted, lumps) is crowded
+
+
+@given(st.integers(1, 20), st.integers(0, 20), st.data())
+def test_everybody_has_room_for_his_largest_job_in_some_turn(
+    total: int, start: int, data: st.DataObject
+) -> None:
+    sizes = st.integers(1, total)
+    largest = data.draw(st.dictionaries(st.integers(0, 5), sizes, min_size=1, max_size=5))
+    lumps = {it: Lump(data.draw(st.integers(1, most)), most) for it, most in largest.items()}
+    wanted = {it: most + data.draw(st.integers(0, 5)) for it, most in largest.items()}
+    room = dict.fromkeys(wanted, 0)
+    for turn in range(start, start + len(wanted)):
+        share = shares(total, wanted, turn, lumps)
+        assert share.keys() == wanted.keys() and sum(share.values()) <= total
+        room = {it: max(room[it], share[it]) for it in room}
+    assert all(room[it] >= largest[it] for it in wanted)
