@@ -61,4 +61,16 @@ class Standing:
             bound = "".join(f"; {reason}" for reason in job.definition.reasons)
             return f"waiting: no node can run it: {'; '.join(lacks)}{bound}"
         ahead, slots = self._engine.waiting_before(job.tid), sum(nodes.values())
-        return f"waiting: {ahead} jobs before it, all {slots} slots are taken"
+        taken = f"all {slots} slots are taken"
+        if (wanted := _claimed(job)) is not None:
+            taken = f"no node has {wanted} free for it"
+        return f"waiting: {ahead} jobs before it, {taken}"
+
+
+def _claimed(job: Job) -> str | None:
+    """Say what a job takes; None if that is one slot."""
+    limits = job.terms.limits
+    if limits is None or (limits.threads == 1 and not limits.resources):
+        return None
+    slots = "a slot" if limits.threads == 1 else f"{limits.threads} slots"
+    return " and ".join([slots, *(f"{amount} {name}" for name, amount in limits.resources)])

@@ -181,6 +181,7 @@ def test_what_no_machine_has_holds_up_nobody_and_is_told() -> None:
     place.submit(heavy(3), 1)
     place.submit(GPUS, 2)
     place.submit(None, 3, 4, 5)
+    place.submit("low", 6)
     assert place.running() == [3, 4, 5]
     assert place.why(1) == [
         ("local", "has 2 slots, not 3"),
@@ -200,6 +201,7 @@ def test_when_a_machine_grows_it_can_run_what_it_could_not() -> None:
     place.scheduler.on_here(3)
     place.worker(3)
     assert place.running() == [1]
+    place.submit("low", 3)
     place.scheduler.on_here(2)
     place.look()
     assert place.running() == [1], "what runs stays"

@@ -58,6 +58,12 @@ def test_nobody_overtakes_who_waits_for_the_same() -> None:
     assert stock.strain(ONE, "second") == 1.0
 
 
+def test_who_waits_for_another_thing_is_before_nobody() -> None:
+    stock = Stock({"gpu": 1, "tpu": 1})
+    stock.wait("first", frozenset({"tpu"}))
+    assert stock.strain(ONE, "second") == 1.0
+
+
 def test_those_who_wait_are_told() -> None:
     told: list[str] = []
     stock = Stock({"gpu": 1}, lambda: told.append("again"))
