@@ -10,9 +10,10 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ppnext.engine import Engine
-from ppnext.fitting import Fitting, why_not
+from ppnext.fitting import Fitting, claim_of, why_not
 from ppnext.needs import Need
 from ppnext.sched.model import JobId, JobState, NodeKind
 from ppnext.terms import Terms
@@ -72,7 +73,7 @@ class Stage:
     """An engine whose audience is a fitting, as a client is."""
 
     def __init__(self) -> None:
-        self.engine = Engine(self, None, why_not)  # type: ignore[arg-type]  # a fake audience
+        self.engine = Engine(self, None, why_not, None, claim_of)  # type: ignore[arg-type]  # a fake audience
         self.fitting = Fitting(self.engine)
         self.fitting.has_network = True
 
@@ -96,8 +97,15 @@ class Stage:
     def node_gone(self, link: Any, cause: str | None) -> None:
         self.fitting.gone(link)
 
-    def join(self, python: str, kind: NodeKind = NodeKind.DAEMON, protocol: int = PROTOCOL) -> Link:
+    def join(
+        self,
+        python: str,
+        kind: NodeKind = NodeKind.DAEMON,
+        protocol: int = PROTOCOL,
+        offers: tuple[tuple[str, int], ...] = (),
+    ) -> Link:
         link = Link(self, python, kind, protocol)
+        link.hello = replace(link.hello, offers=offers)
         self.engine.on_joined(link)  # type: ignore[arg-type]  # a fake
         return link
 
@@ -161,6 +169,23 @@ def test_an_older_node_gets_no_jobs_that_have_limits(stage: Stage) -> None:
     assert "older ppnext" in stage.engine.why_not(1)[0][1]
     new = stage.join("3.12.1")
     assert (old.sent, new.sent) == ([], [1])
+
+
+def test_a_job_goes_where_there_is_what_it_claims(stage: Stage) -> None:
+    old = stage.join("3.12.1", protocol=2)
+    without, having = stage.join("3.12.1"), stage.join("3.12.1", offers=(("gpu", 1),))
+    job = Job(1, Definition())
+    job.terms = Terms(limits=Limits(threads=2, resources=(("gpu", 1),)))
+    stage.submit(job)
+    assert (old.sent, without.sent, having.sent) == ([], [], [1])
+    assert dict(stage.engine.why_not(1)) == {
+        old.name: "has an older ppnext, which does not know of threads and resources of jobs",
+        without.name: "offers no gpu",
+    }
+    job = Job(2, Definition())
+    job.terms = Terms(limits=Limits(threads=9))
+    stage.submit(job)
+    assert dict(stage.engine.why_not(2))[having.name] == "has 8 slots, not 9"
 
 
 def test_a_job_goes_to_the_node_that_it_names(stage: Stage) -> None:

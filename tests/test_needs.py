@@ -52,6 +52,14 @@ def test_an_older_node_holds_no_jobs_to_limits() -> None:
     assert fits(Need(), OLD) is None
 
 
+@pytest.mark.parametrize("need", [Need(threads=2), Need(resources=(("gpu", 1),))])
+def test_an_older_node_knows_nothing_of_claims(need: Need) -> None:
+    assert fits(need, NODE) is None, "the scheduler looks after them"
+    assert fits(need, OLD) == (
+        "has an older ppnext, which does not know of threads and resources of jobs"
+    )
+
+
 def test_requirements_in_any_spelling_are_one_need() -> None:
     spellings = [("numpy >= 2", "scipy"), ["scipy", "numpy>=2", "numpy>=2"], ("numpy>=2", "scipy")]
     assert {parse_requires(it) for it in spellings} == {("numpy>=2", "scipy")}

@@ -59,6 +59,10 @@ def test_what_is_said_replaces_one_and_leaves_the_others() -> None:
         ({"max_memory": 1000}, Terms(limits=Limits(memory=1000))),
         ({"max_memory": "2KiB"}, Terms(limits=Limits(memory=2048))),
         ({"nice": 19}, Terms(limits=Limits(nice=19))),
+        ({"threads": 4}, Terms(limits=Limits(threads=4))),
+        ({"threads": 1}, DEFAULT),
+        ({"resources": {"b": 2, "a": 1}}, Terms(limits=Limits(resources=(("a", 1), ("b", 2))))),
+        ({"resources": {}}, DEFAULT),
     ],
 )
 def test_each_is_kept_in_one_form(given: dict[str, object], terms: Terms) -> None:
@@ -184,6 +188,13 @@ def test_seconds_that_no_float_holds_are_for_ever(name: str) -> None:
         ({"max_memory": "much"}, ValueError, "sizes are written such as"),
         ({"nice": 20}, ValueError, "nice must be from 0 to 19, not 20"),
         ({"nice": -1}, ValueError, "a job cannot take precedence"),
+        ({"threads": 0}, ValueError, "threads must be 1 or more, not 0"),
+        ({"threads": -2}, ValueError, "threads must be 1 or more, not -2"),
+        ({"threads": 4097}, ValueError, "threads=4097 is more than the 4096 that a machine can"),
+        ({"threads": 2.0}, TypeError, "threads must be a whole number of threads, not 2.0"),
+        ({"threads": True}, TypeError, "threads must be a whole number of threads, not True"),
+        ({"resources": {"gpu": 0}}, ValueError, "resources: gpu must be 1 or more, not 0"),
+        ({"resources": ["gpu"]}, TypeError, "resources must be such as {'gpu': 1}"),
         ({"nice": True}, TypeError, "nice must be a whole number from 0 to 19, not True"),
         ({"retry": -1}, ValueError, "retry must be 0 or more, not -1"),
         ({"retry": 1.0}, TypeError, "retry must be True, False or how often"),
@@ -221,6 +232,14 @@ def test_a_name_that_is_wrong_is_answered_with_the_nearest(name: str, meant: str
 def test_any_name_has_a_nearest() -> None:
     with pytest.raises(TypeError, match="did you mean"):
         agreed(**{"ß": None})
+
+
+def test_resources_of_a_call_take_the_place_of_all_of_the_server() -> None:
+    terms = agreed(resources={"gpu": 1}, threads=2)
+    assert agreed(terms, resources={"disk": 1}).limits == Limits(
+        threads=2, resources=(("disk", 1),)
+    )
+    assert agreed(terms, resources={}, threads=1) == DEFAULT
 
 
 def test_a_mistake_changes_nothing() -> None:

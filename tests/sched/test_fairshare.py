@@ -118,7 +118,7 @@ def test_who_has_large_jobs_has_room_for_them_in_turn(
     ("wanted", "lumps", "crowded"),
     [
         pytest.param({"a": 9, "b": 9}, {}, False, id="each has some"),
-        pytest.param({c: 1 for c in "abcde"}, {}, True, id="more sessions than slots"),
+        pytest.param(dict.fromkeys("abcde", 1), {}, True, id="more sessions than slots"),
         pytest.param({"a": 9, "b": 9}, {"a": LARGE}, True, id="no room for a large job"),
         pytest.param({"a": 9}, {"a": LARGE}, False, id="alone"),
     ],

@@ -56,6 +56,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
     config = merge(Config(), read_file(str(path)), str(path))
     assert config.listen == ("127.0.0.1", "::1")
     assert config.socket_timeout == 10.0
+    assert config.offers == (("gpu", 2), ("licence", 1))
     changed = [
         f.name for f in fields(Config) if getattr(config, f.name) != getattr(Config(), f.name)
     ]
@@ -78,6 +79,9 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
         ({"name": 5}, "name must be a string, not 5"),
         ({"listen": 5}, "listen must be a list of addresses, not 5"),
         ({"listen": [5]}, "listen must be a list of addresses"),
+        ({"resource": 5}, "resource must be a list of amounts such as 'gpu=2', not 5"),
+        ({"resource": ["gpu=0"]}, "resource: gpu must be 1 or more, not 0"),
+        ({"resource": "gpu=many"}, "resource: gpu must be a whole number, not 'many'"),
         ({"server": {"port": 1}}, "unknown setting 'server'"),
     ],
     ids=str,
