@@ -189,7 +189,7 @@ def type_name(kind: msgspec.inspect.Type) -> str:
         return size_of_bytes(kind)
     if isinstance(kind, msgspec.inspect.StructType):
         return kind.cls.__name__
-    if isinstance(kind, msgspec.inspect.ListType):
+    if isinstance(kind, (msgspec.inspect.ListType, msgspec.inspect.VarTupleType)):
         return f"array{count_of(kind)}: {type_name(kind.item_type)}"
     if isinstance(kind, msgspec.inspect.UnionType):
         return " or ".join(map(type_name, kind.types))
@@ -209,7 +209,9 @@ def size_of_bytes(kind: msgspec.inspect.BytesType) -> str:
     return f"{'' if kind.min_length else 'at most '}{kind.max_length} bytes"
 
 
-def count_of(kind: msgspec.inspect.ListType | msgspec.inspect.DictType) -> str:
+def count_of(
+    kind: msgspec.inspect.ListType | msgspec.inspect.VarTupleType | msgspec.inspect.DictType,
+) -> str:
     """Return how many items an array or map may have, as people write it."""
     if kind.max_length is None:
         return ""

@@ -109,6 +109,16 @@ class Clearing:
             return node, node.host.strain(claim, node)
         return None
 
+    def room(self, pool: Pool, claim: Claim) -> NodeState | None:
+        """Return a node that has room for a job of a pool, if there is one. Not during a pass."""
+        self._pools.current(pool)
+        first = pool.nearest.first()
+        if first is None:
+            return None
+        node = self._nodes[first]
+        has_room = not node.host.cleared and node.host.strain(claim, node) <= 1.0
+        return node if has_room else None
+
     def wait(self, pool: Pool, claim: Claim, node: NodeState, before: Sequence[Pool]) -> bool:
         """Hold what can be held for the next job of a pool.
 

@@ -38,6 +38,9 @@ __all__ = ["Dispatcher"]
 _LIMIT = 1024
 """Most jobs named in one action, so that a message to any node fits into a frame."""
 
+_MOVES = 2
+"""How often a job with a claim is moved from one daemon to another, at most."""
+
 _Batches = dict[NodeId, list[JobState]]
 """The latest batch for each node, to which more may be added."""
 
@@ -128,6 +131,10 @@ class Dispatcher:
 
     def level(self) -> None:
         """Where a slot is free, ask for unstarted jobs that it could run, where most are held."""
+        if self._pools.claiming:
+            for pool in self._pools.special.values():
+                if pool.claim is not None and not pool.backlog.waiting:
+                    self._level_claim(pool, pool.claim)
         least = self._loads.least()
         if least is None or len(least.held) >= least.slots:
             return
@@ -265,6 +272,23 @@ class Dispatcher:
                 return
             loads.asked(node)
             self.ask(node, list(islice(node.spare(pool.need), (node.surplus + 1) // 2)))
+
+    def _level_claim(self, pool: Pool, claim: Claim) -> None:
+        """Where there is room for a job, ask for one that waits at a daemon for what others have.
+
+        Which of its jobs wait is not known here, nor what others have elsewhere: a job is asked for
+        once at each place, and no more when it has been at a few.
+        """
+        taker = self._clearing.room(pool, claim)
+        if taker is None:
+            return
+        for node in self._nodes.values():
+            if node.is_daemon and node.host is not taker.host and not node.asked:
+                states = node.unstarted(pool.need)
+                waits = next((it for it in states if it.attempt <= _MOVES), None)
+                if waits is not None:
+                    self.ask(node, [waits])
+                    return
 
     def _retract(self, node: NodeId, state: JobState) -> None:
         """Ask a node for a job, in the same message as for the one before if possible."""

@@ -58,6 +58,7 @@ from ppnext.wire.fields import (
     Slots,
     Text,
 )
+from ppnext.wire.limits import Limits
 
 __all__ = [
     "BATCH_LIMIT",
@@ -182,21 +183,6 @@ class Start(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size: Count
     """Bytes of its arguments in the payload."""
     once: bool = False
-
-
-class Limits(msgspec.Struct, frozen=True, array_like=True):
-    """What a job may use where it runs; what is 0 is not limited."""
-
-    timeout: Seconds = 0.0
-    """Seconds that its call may take."""
-    memory: Count = 0
-    """Bytes of memory of its own that it and its child processes may have."""
-    nice: Annotated[int, msgspec.Meta(ge=0, le=19)] = 0
-    """How much it gives way to other processes."""
-    threads: Annotated[int, msgspec.Meta(ge=1, le=2**20)] = 1
-    """Threads that its libraries may use, and slots that it takes for them."""
-    resources: Amounts = ()
-    """Countable things that it takes."""
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):

@@ -399,6 +399,49 @@ def test_jobs_with_claims_go_where_least_is_in_use() -> None:
     assert {node: len(jobs) for node, jobs in place.held().items()} == {1: 2, 2: 1}
 
 
+def test_a_job_that_waits_at_a_daemon_goes_where_there_is_room() -> None:
+    place = Place()
+    place.daemon(1, 4, gpu=2)
+    place.daemon(2, 4, gpu=2)
+    place.submit(GPUS, 1, 2)
+    assert place.held() == {1: [1], 2: [2]}
+    place.finish(1)
+    assert place.actions == [Retract(NodeId(2), [(JobId(2), 1)])]
+    place.scheduler.on_returned(NodeId(2), [(JobId(2), 1)])
+    place.look()
+    assert place.held() == {1: [2]}, "it is tried elsewhere, though there is as much room here"
+
+
+def test_a_job_that_waits_everywhere_is_not_moved_for_ever() -> None:
+    place = Place()
+    for node in (1, 2):
+        place.daemon(node, 4, gpu=1)
+    place.submit(GPU, 1)
+    place.scheduler.on_here()
+    place.look()
+    for attempt in (1, 2):
+        [ask] = place.actions[-1:]
+        assert isinstance(ask, Retract) and ask.jobs == [(1, attempt)]
+        place.scheduler.on_returned(ask.node, ask.jobs)
+        place.look()
+    assert [type(it) for it in place.actions] == [Assign]
+
+
+def test_a_job_that_runs_at_a_daemon_is_asked_for_once() -> None:
+    place = Place(1, Stock({"gpu": 1}))
+    place.daemon(2, 1, gpu=1)
+    place.daemon(3, 1)
+    place.submit(GPU, 1, 2)
+    place.finish(1)
+    assert place.actions == [Retract(NodeId(2), [(JobId(2), 1)])]
+    place.scheduler.on_returned(NodeId(2), [], [(JobId(2), 1)])
+    place.look()
+    assert place.actions == []
+    place.submit(None, 3)
+    place.finish(3)
+    assert place.actions == [], "it has said that it runs"
+
+
 def test_unfit_jobs_give_back_what_they_had() -> None:
     place = Place()
     place.daemon(1, 2, gpu=1)
