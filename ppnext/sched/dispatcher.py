@@ -28,7 +28,7 @@ from ppnext.sched.actions import Action, Assign, Release, Retract
 from ppnext.sched.claim import Claim
 from ppnext.sched.clearing import Clearing
 from ppnext.sched.host import Host
-from ppnext.sched.model import ASSIGNED, PLACED, JobId, JobState, NodeId, NodeState
+from ppnext.sched.model import ASSIGNED, PLACED, RUN, JobId, JobState, NodeId, NodeState
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Pool
 from ppnext.sched.pools import Pools, Turn, turn_of
@@ -239,9 +239,20 @@ class Dispatcher:
             if not self._clearing.wait(pool, claim, node, before):
                 before.append(pool)
             return True
-        self._give(node, pool.backlog.take(1), {})
+        [state] = given = pool.backlog.take(1)
+        self._give(node, given, {})
         self._clearing.given(node)
+        if node.is_daemon and state.attempt <= _MOVES:
+            self._note_sent(pool, state.id, node)
         return False
+
+    def _note_sent(self, pool: Pool, job: JobId, node: NodeState) -> None:
+        """A daemon was sent a job with a claim, which may have to wait there."""
+        sent = pool.sent
+        sent[job] = node.id
+        if len(sent) > 2 * pool.jobs + 64:
+            there = {job for node in self._nodes.values() for job in node.held}
+            pool.sent = {job: node for job, node in sent.items() if job in there}
 
     def _give(self, node: NodeState, given: list[JobState], batches: _Batches) -> None:
         """Assign jobs that have been taken from one pool to a node."""
@@ -279,16 +290,18 @@ class Dispatcher:
         Which of its jobs wait is not known here, nor what others have elsewhere: a job is asked for
         once at each place, and no more when it has been at a few.
         """
-        taker = self._clearing.room(pool, claim)
+        taker = self._clearing.room(pool, claim) if pool.sent else None
         if taker is None:
             return
-        for node in self._nodes.values():
-            if node.is_daemon and node.host is not taker.host and not node.asked:
-                states = node.unstarted(pool.need)
-                waits = next((it for it in states if it.attempt <= _MOVES), None)
-                if waits is not None:
-                    self.ask(node, [waits])
-                    return
+        for job, where in [*reversed(pool.sent.items())]:
+            if where == taker.id:
+                continue
+            del pool.sent[job]
+            node = self._nodes.get(where)
+            state = None if node is None else node.held.get(job)
+            if node is not None and state is not None and state.intent is RUN:
+                self.ask(node, [state])
+                return
 
     def _retract(self, node: NodeId, state: JobState) -> None:
         """Ask a node for a job, in the same message as for the one before if possible."""

@@ -347,13 +347,6 @@ class NodeState:
             if job.need == need and job.intent is RUN and not job.kept:
                 yield job
 
-    def unstarted(self, need: Need) -> Iterator[JobState]:
-        """Yield all jobs with this need that it may not have started, the latest first."""
-        if self.needs.get(need, 0):
-            for job in reversed(self.held.values()):
-                if job.need == need and job.intent is RUN and not job.kept:
-                    yield job
-
     def find(self, jobs: Iterable[Ref]) -> list[JobState]:
         """Return those of the named attempts that it does hold; others are named too late."""
         states = ((self.held.get(job), attempt) for job, attempt in jobs)

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from ppnext.sched.backlog import Backlog
 from ppnext.sched.claim import Claim
 from ppnext.sched.loads import Loads
-from ppnext.sched.model import Need, NodeId, NodeState
+from ppnext.sched.model import JobId, Need, NodeId, NodeState
 from ppnext.sched.ranking import Ranking
 
 __all__ = ["REFUSED", "Fits", "Pool", "PriorityOf"]
@@ -45,6 +45,8 @@ class Pool:
         backlog: those of them that wait.
         loads: the nodes that can run them, by load; empty if they have a claim.
         nearest: if they have one, the nodes that can run them, by what would be in use there.
+        sent: if they have one, those that daemons were sent and that may wait there, with the node;
+            some of them may have ended.
         jobs: how many of them have not ended; not counted for those that need nothing.
         seen: up to which change of a node ``loads`` is current.
     """
@@ -60,6 +62,7 @@ class Pool:
         "need",
         "priority",
         "seen",
+        "sent",
     )
 
     def __init__(
@@ -74,6 +77,7 @@ class Pool:
         self.priority = priority
         self.claim = claim
         self.nearest = Ranking()
+        self.sent: dict[JobId, NodeId] = {}
         self.backlog = Backlog()
         self.loads = Loads(nodes, need)
         self.jobs = 0

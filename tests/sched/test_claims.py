@@ -427,6 +427,24 @@ def test_a_job_that_waits_everywhere_is_not_moved_for_ever() -> None:
     assert [type(it) for it in place.actions] == [Assign]
 
 
+def test_jobs_that_have_ended_are_not_asked_for_nor_remembered() -> None:
+    place = Place()
+    place.daemon(1, 4, gpu=4)
+    for job in range(100):
+        place.submit(GPU, job)
+        place.finish(job)
+    place.submit(GPU, 100, 101, 102, 103)
+    assert len(place.scheduler.pools.special[GPU].sent) < 100
+    place.daemon(2, 1, gpu=1)
+    assert place.actions == [Retract(NodeId(1), [(JobId(103), 1)])]
+    place.finish(102, 103)
+    place.scheduler.on_node_lost(NodeId(1), "gone")
+    place.look()
+    assert sorted(place.held()) == [2]
+    place.finish(*place.held()[2])
+    assert all(isinstance(it, Assign) for it in place.actions)
+
+
 def test_a_job_that_runs_at_a_daemon_is_asked_for_once() -> None:
     place = Place(1, Stock({"gpu": 1}))
     place.daemon(2, 1, gpu=1)
