@@ -5,6 +5,7 @@ In a session's scheduler a job needs nothing but what it takes: the claim is its
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from typing import cast
 
@@ -18,7 +19,12 @@ __all__ = ["claim_in", "claim_of", "lump", "refusal", "weight"]
 
 def claim_in(limits: Limits | None) -> Claim | None:
     """Return what a job takes that has come with these limits."""
-    return None if limits is None else claimed(limits.threads, limits.resources)
+    if limits is None:
+        return None
+    amounts: Counter[str] = Counter()
+    for name, amount in limits.resources:
+        amounts[name] += amount  # a client may name one twice
+    return claimed(limits.threads, tuple(sorted(amounts.items())))
 
 
 def claim_of(need: Hashable) -> Claim:

@@ -227,10 +227,15 @@ def _greeting(config: Config, addresses: list[Address], keys: AcceptedKeys, sour
     example = (reachable or addresses)[0]
     servers = '"*"' if config.announce else f'"{example}"'
     lines = [
-        f"ppserver {VERSION} listens on {where}; {config.workers} workers",
+        f"ppserver {VERSION} listens on {where}; {config.workers} workers{_offered(config)}",
         f"  accepts: {labels} ({source})",
         f"  on the client, with the same key: ppnext.Server(ppservers=({servers},))",
     ]
     if not reachable:
         lines.append("  only this machine can reach it; --lan lets the laboratory in")
     return "\n".join(lines)
+
+
+def _offered(config: Config) -> str:
+    amounts = ", ".join(f"{name}={amount}" for name, amount in config.offers)
+    return f"; offers {amounts}" if amounts else ""

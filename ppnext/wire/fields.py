@@ -7,12 +7,14 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 __all__ = [
+    "Amount",
     "Amounts",
     "Count",
     "Digest",
     "JobRef",
     "Jobs",
     "Line",
+    "Name",
     "Names",
     "Seconds",
     "Slots",
@@ -32,10 +34,10 @@ JobRef: TypeAlias = tuple[Count, Count]
 
 Names: TypeAlias = Annotated[list[Line], msgspec.Meta(min_length=1, max_length=256)]
 
-Amounts: TypeAlias = Annotated[
-    tuple[tuple[Line, Annotated[int, msgspec.Meta(ge=1, le=2**53)]], ...],
-    msgspec.Meta(max_length=64),
-]
+Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Amount: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+
+Amounts: TypeAlias = Annotated[tuple[tuple[Name, Amount], ...], msgspec.Meta(max_length=64)]
 """How much of which things of a machine."""
 
 Jobs: TypeAlias = Annotated[list[JobRef], msgspec.Meta(max_length=4096)]

@@ -359,9 +359,12 @@ def check_room(machine: Client | Daemon) -> None:
     """A job has been started: no more is in use than there is."""
     claims = [claim for owner in machine.owners() for claim in owner.running()]
     things = sum(amount for claim in claims for _, amount in claim.resources)
+    machine.world.happened("things in use", things)
     assert things <= machine.stock.has["gpu"], f"{things} gpu are in use on {machine.name}"
     for owner in machine.owners():
         slots = [claim.slots for claim in owner.running()]
+        alone = len(slots) < 2
+        machine.world.happened("a large job beside others", not alone and max(slots) > 1)
         # Without such jobs, workers that are to go finish theirs beside those that replace them.
         if max(slots, default=0) > 1:
             assert sum(slots) <= owner.peak, f"{owner.name} uses {slots} of {owner.peak} slots"

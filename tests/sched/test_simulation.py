@@ -36,6 +36,7 @@ SOMETIMES = {
     "NODE_LOST",
     "POISONED",
     "WORKER_DIED",
+    "a large job beside others",
     "asked back",
     "asked before it came",
     "cancelled, placed",
@@ -61,6 +62,7 @@ SOMETIMES = {
     "started again",
     "stopped",
     "submitted together",
+    "things in use",
 }
 
 

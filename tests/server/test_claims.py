@@ -20,6 +20,7 @@ GPU = (("gpu", 1),)
         (Limits(timeout=1.0), None),
         (Limits(threads=2), Claim(2)),
         (Limits(resources=GPU), Claim(1, GPU)),
+        (Limits(resources=(("b", 1), *GPU, *GPU)), Claim(1, (("b", 1), ("gpu", 2)))),
     ],
 )
 def test_what_a_job_takes_is_said_in_its_limits(limits: Limits | None, claim: Claim | None) -> None:

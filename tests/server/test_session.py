@@ -35,6 +35,7 @@ from ppnext.wire.messages import (
     Facts,
     Freed,
     Hello,
+    Limits,
     Message,
     Need,
     Offer,
@@ -182,6 +183,27 @@ def call(number: int, digest: bytes, *args: object, attempt: int = 1) -> tuple[R
 def shipped(function: Callable[..., object]) -> tuple[bytes, bytes]:
     definition = FunctionShipper(5).ship(function, (), (), None)
     return definition.digest, definition.payload
+
+
+def test_a_job_that_claims_what_there_is_not_is_answered_and_not_run() -> None:
+    async def main() -> None:
+        async with meeting(workers=1) as client:
+            digest, function = shipped(abs)
+            await client.say(THEIRS, (Define(digest), function))
+            told = []
+            for number, limits in enumerate([Limits(threads=3), Limits(resources=(("gpu", 1),))]):
+                run, arguments = call(number, digest, -1)
+                await client.say((msgspec.structs.replace(run, limits=limits), arguments))
+                told.append((await client.hear(Died)).message)
+            assert told == [
+                Died(0, 1, "it takes 3 slots, and there are 2"),
+                Died(1, 1, "it claims what is not here: this ppserver offers no gpu"),
+            ]
+            assert client.session.jobs_here == 0
+            await client.say(call(2, digest, -1))
+            await client.hear(Result)
+
+    run(main)
 
 
 def test_a_job_runs_and_comes_back() -> None:

@@ -56,6 +56,7 @@ BIGGEST = 2**63 - 1
 
 EXAMPLES: list[Message] = [
     Hello(1, "1.0", "3.11.7", "node-7", 4242, 16),
+    Hello(3, "1.0", "3.11.7", "node-7", 4242, 16, (("gpu", 2), ("scratch", 2**53))),
     Ping(0),
     Pong(BIGGEST),
     Bye("the job server was destroyed"),
@@ -63,6 +64,7 @@ EXAMPLES: list[Message] = [
     Define(DIGEST),
     Need(DIGEST),
     Run(DIGEST, [Start(1, 2, 300, True), Start(BIGGEST, 1, 0)], Limits(0.5, 2**31, 19)),
+    Run(DIGEST, [Start(1, 2, 300)], Limits(threads=2**20, resources=(("gpu", 1),))),
     Retract([(1, 2), (BIGGEST, BIGGEST)]),
     Result([Outcome(1, 2, 30, False, 0.25, 10, 20), Outcome(BIGGEST, 1, 0, True, 0.0)]),
     Died(1, 2, "killed by signal 9"),
@@ -120,6 +122,8 @@ def test_fields_that_a_newer_end_added_are_ignored(message: Message) -> None:
         (Run(DIGEST, [Start(1, 2, 3)], Limits()), (DIGEST, [(1, 2, 3)], [])),
         (Run(DIGEST, [Start(1, 2, 3)], Limits(2.5)), (DIGEST, [(1, 2, 3)], [2.5])),
         (Died(1, 2, "gone", "", "", 0), (1, 2, "gone")),
+        (Hello(2, "1", "3", "n", 1, 1, ()), (2, "1", "3", "n", 1, 1)),
+        (Run(DIGEST, [Start(1, 2, 3)], Limits(2.5, 1, 2)), (DIGEST, [(1, 2, 3)], [2.5, 1, 2])),
     ],
 )
 def test_fields_that_an_older_end_does_not_know_have_defaults(
@@ -136,9 +140,11 @@ def test_a_death_with_a_long_stack_fits_into_a_frame() -> None:
 
 
 def test_a_full_batch_fits_into_a_frame() -> None:
+    widest = "\N{MUSICAL SYMBOL G CLEF}"
     starts = [Start(BIGGEST, BIGGEST, BIGGEST, True)] * BATCH_LIMIT
     outcomes = [Outcome(BIGGEST, BIGGEST, BIGGEST, True, 1e12, BIGGEST, BIGGEST)] * BATCH_LIMIT
-    for message in (Run(DIGEST, starts), Result(outcomes)):
+    limits = Limits(1e12, BIGGEST, 19, 2**20, ((widest * 64, 2**53),) * 64)
+    for message in (Run(DIGEST, starts, limits), Result(outcomes)):
         control = encode_control(message)
         assert len(control) <= CONTROL_LIMIT
         assert decode_control(kind_of(message), control) == message
@@ -154,6 +160,34 @@ def test_fields_that_a_newer_end_added_to_the_entries_of_a_batch_are_ignored(
     place = next(number for number, it in enumerate(fields) if isinstance(it, list))
     fields[place] = [(*msgspec.structs.astuple(entry), "new") for entry in fields[place]]
     assert decode_control(kind_of(message), pack(*fields)) == message
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        pytest.param([["gpu", 0]], id="none of it"),
+        pytest.param([["gpu", -1]], id="less than none"),
+        pytest.param([["gpu", 0.5]], id="a part of one"),
+        pytest.param([["gpu", True]], id="a truth value"),
+        pytest.param([["gpu", 2**53 + 1]], id="more than can be counted"),
+        pytest.param([["gpu"]], id="no number"),
+        pytest.param([["gpu", 1, 1]], id="two numbers"),
+        pytest.param([["", 1]], id="no name"),
+        pytest.param([["x" * 65, 1]], id="a long name"),
+        pytest.param([[f"n{number}", 1] for number in range(65)], id="too many"),
+    ],
+)
+def test_what_are_no_amounts(amounts: list[list[object]]) -> None:
+    with pytest.raises(ProtocolError):
+        decode_control(KINDS[Run], pack(DIGEST, [(1, 2, 3)], [0.0, 0, 0, 1, amounts]))
+    with pytest.raises(ProtocolError):
+        decode_control(KINDS[Hello], pack(3, "1", "3", "n", 1, 1, amounts))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 2**20 + 1, 1.5, True])
+def test_what_is_no_number_of_threads(threads: object) -> None:
+    with pytest.raises(ProtocolError):
+        decode_control(KINDS[Run], pack(DIGEST, [(1, 2, 3)], [0.0, 0, 0, threads]))
 
 
 # Malformed.
