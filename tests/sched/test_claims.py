@@ -443,6 +443,9 @@ def test_jobs_that_have_ended_are_not_asked_for_nor_remembered() -> None:
     assert sorted(place.held()) == [2]
     place.finish(*place.held()[2])
     assert all(isinstance(it, Assign) for it in place.actions)
+    place.scheduler.on_node_draining(NodeId(2))
+    place.look()
+    assert place.running() and place.scheduler.pools.special[GPU].sent
 
 
 def test_a_job_that_runs_at_a_daemon_is_asked_for_once() -> None:

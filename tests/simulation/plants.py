@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -12,10 +12,11 @@ from ppnext.sched.actions import Cause
 from ppnext.sched.model import JobId, JobState, NodeId, Ran, Status
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
+from ppnext.sched.stock import Amounts, Stock
 from ppnext.wire.connection import Heartbeat
 from tests.simulation.world import Rules
 
-__all__ = ["DEAF", "ENDLESS", "RECKLESS", "unfenced"]
+__all__ = ["DEAF", "ENDLESS", "RECKLESS", "bottomless", "unfenced"]
 
 
 class _Reckless(Policy):
@@ -57,6 +58,20 @@ class _Careless(Scheduler):
         if state is None or state.node is None or state.status is Status.WAITING:
             return None
         return super().on_finished(state.node, [(state.id, state.attempt, seconds)])[0]
+
+
+class _Bottomless(Stock):
+    """Always has one more."""
+
+    def strain(self, amounts: Amounts, who: Hashable) -> float:
+        return min(1.0, super().strain(amounts, who))
+
+
+@contextmanager
+def bottomless() -> Iterator[None]:
+    """Let the sessions of a daemon take more of its things than there are."""
+    with patch("ppnext.server.daemon.Stock", _Bottomless):
+        yield
 
 
 @contextmanager

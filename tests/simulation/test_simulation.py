@@ -143,6 +143,10 @@ def test_results_of_lost_connections_that_count_are_found() -> None:
     assert first_trouble(bug=plants.unfenced())
 
 
+def test_things_that_are_lent_twice_are_found() -> None:
+    assert "gpu" in first_trouble(bug=plants.bottomless())
+
+
 def test_a_job_ends_once_and_with_its_own_result() -> None:
     world = World(1, rules=ALONE)
     plan = Plan(11, 0, 1.0)
