@@ -109,7 +109,7 @@ class World:
         self.register = Register()
         self._whole_at = 0.0
         claiming = self.kernel.random.choice((0.0, 0.0, 0.1, 0.5))
-        # Of jobs with different needs those with smaller numbers go first; here they may come later.
+        # Of different needs the smaller numbers go first; here they may be submitted later.
         self._claiming = 0.0 if rules.calm else claiming
         daemons = self._some((1, 1, 2, 3, 4), rules.daemons)
         self.daemons = [self._daemon(1 + number) for number in range(daemons)]
