@@ -80,8 +80,8 @@ class Engine:
 
     def submit(self, jobs: Sequence[JobState]) -> None:
         """Run jobs. The ``call`` of each is a ``Call``; no job here has their numbers."""
-        for job in jobs:
-            self._definitions.note(cast(Call, job.call).definition)
+        for call in cast("list[Call]", [job.call for job in jobs]):
+            self._definitions.note(call.definition)
         self._scheduler.on_submit(jobs)
         self._act()
 

@@ -27,10 +27,11 @@ from ppnext.wire.messages import Limits, Outcome
 from ppnext.wire.payloads import Payload, view_of
 
 if TYPE_CHECKING:
+    from ppnext.audience import Finished
     from ppnext.explaining import Explanation
     from ppnext.jobowner import JobOwner
 
-__all__ = ["Job", "mark_finished", "mark_sent"]
+__all__ = ["Job", "mark_finished", "mark_sent", "unended"]
 
 # Guards the steps of all jobs from one state to the next: it is taken for an instant.
 _lock = Lock()
@@ -57,13 +58,13 @@ class Job(Future[Any]):
         seconds: how many seconds the call took on the node; None before it has ended.
         definition: the function, as it is shipped.
         arguments: the arguments, as they are shipped; empty once the job has ended.
+        callback: what is to be called with the result, and its first arguments; None if nothing is.
         uses: broadcast objects that the arguments refer to; none once the job has ended.
         terms: on which it runs.
         is_counted: whether ``Server.wait`` waits for it.
     """
 
     __slots__ = (
-        "_callback",
         "_is_future",
         "_outcome",
         "_output",
@@ -74,6 +75,7 @@ class Job(Future[Any]):
         "_unshown",
         "arguments",
         "attempts",
+        "callback",
         "definition",
         "group",
         "is_counted",
@@ -111,7 +113,7 @@ class Job(Future[Any]):
         self.attempts = 0
         self.seconds: float | None = None
         self._owner = owner
-        self._callback = callback
+        self.callback = callback
         self._phase = _PENDING
         # What threads that wait for the job sleep on, released when it has ended.
         self._sleepers: tuple[Sleeper, ...] = ()
@@ -169,7 +171,7 @@ class Job(Future[Any]):
         return JobCancelled(f"job {self.tid} was cancelled {where}")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait at most ``timeout`` seconds for the job to end. Return whether it has ended."""
+        """Wait at most ``timeout`` seconds for the end. Return whether it has come."""
         return self._await(timeout)
 
     def done(self) -> bool:
@@ -188,10 +190,7 @@ class Job(Future[Any]):
     def limits(self) -> Limits | None:  # for links, which know no terms
         return self.terms.limits
 
-    @property
-    def finished(self) -> bool:
-        """Whether the job has ended, in whatever way."""
-        return self.done()
+    finished = property(done)
 
     @property
     def output(self) -> str:
@@ -244,15 +243,10 @@ class Job(Future[Any]):
 
     # What the client reports.
 
-    @property
-    def callback(self) -> tuple[Callable[..., object], tuple[Any, ...]] | None:
-        """What is to be called with the result, and its first arguments."""
-        return self._callback
-
     def call_back(self) -> None:
         """Call the callback with the result."""
-        if self._callback is not None:
-            function, arguments = self._callback
+        if self.callback is not None:
+            function, arguments = self.callback
             function(*arguments, self.result())
 
     def mark_failed(self, error: BaseException) -> None:
@@ -381,11 +375,16 @@ def mark_sent(jobs: Iterable[Job], node: str) -> None:
         job._tell_future()
 
 
-def mark_finished(ended: Iterable[tuple[Job, Outcome, Payload]]) -> None:
-    """The jobs have ended by themselves."""
+def unended(jobs: Iterable[Job]) -> list[Job]:
+    """Return those of these jobs that have not ended."""
+    return [job for job in jobs if job._phase < _CANCELLED]
+
+
+def mark_finished(jobs: Iterable[Job], ended: Iterable[Finished]) -> None:
+    """The jobs have ended by themselves, each in its way."""
     told = []
     with _lock:
-        for job, outcome, payload in ended:
+        for job, (_, outcome, payload) in zip(jobs, ended, strict=True):
             if job._phase >= _CANCELLED:
                 continue  # it was cancelled at this very moment
             job.seconds = outcome.seconds
