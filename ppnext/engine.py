@@ -26,6 +26,7 @@ from ppnext.sched.actions import (
     Action,
     Assign,
     End,
+    Failed,
     Kept,
     Release,
     Retract,
@@ -283,6 +284,8 @@ class Engine:
         elif isinstance(action, Stop):
             if action.node in self.links:
                 self.links[action.node].stop(action.job, action.grace)
+        elif isinstance(action, Failed):
+            self._audience.attempt_failed(action.job, action.mishap)
         elif isinstance(action, End):
             self._audience.job_ended(action.job, action.cause, action.mishaps)
         elif isinstance(action, Release):
