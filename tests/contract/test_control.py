@@ -296,6 +296,21 @@ def test_the_timeout_of_the_server_is_that_of_jobs_that_say_nothing(
             executor.submit(waits, path).result(PATIENCE)
 
 
+def test_an_executor_has_terms_for_its_jobs_also_with_a_server_of_others(
+    server: Server, path: Path
+) -> None:
+    with Executor(server=server, timeout=0.3, retry=False) as executor:
+        with pytest.raises(JobTimeout):
+            executor.submit(waits, path).result(PATIENCE)
+        with pytest.raises(JobTimeout):
+            list(executor.map(waits, [path]))
+        assert executor.submit(abs, -1).result(PATIENCE) == 1
+        assert server.submit(time.sleep, (0.5,)).result(PATIENCE) is None
+    for terms, error in (({"timeout": -1}, ValueError), ({"proto": 4}, TypeError)):
+        with pytest.raises(error):
+            Executor(server=server, **terms)
+
+
 def test_each_call_of_a_map_has_its_time(server: Server, path: Path) -> None:
     sleeps = [0.0, 0.15, 0.15, 0.15]
     assert list(server.map(time.sleep, sleeps, timeout=PATIENCE)) == [None] * 4
