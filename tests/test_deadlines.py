@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -143,3 +145,13 @@ def test_one_that_waits_to_be_run_again_has_met_its_deadline(story: Story) -> No
     mark_sent([job], "node")
     story.loop.pass_time()
     assert not story.failed and not story.engine.withdrawn
+
+
+def test_a_job_that_nobody_has_any_more_is_not_kept_until_its_deadline(story: Story) -> None:
+    job = story.enters(86_400.0)
+    gone = weakref.ref(job)
+    del job
+    gc.collect()
+    assert gone() is None
+    story.loop.pass_time()
+    assert not story.failed
