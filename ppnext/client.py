@@ -349,7 +349,7 @@ class Client:
         ended, error = cast(Job, job.call), given_up(job.id, cause, mishaps)
         accept = partial(self._fail, ended, error)
         if cause is Cause.POISONED:
-            self.history.isolate(ended)
+            self.history.isolate(ended, cause.value)
         if ended.terms.retry_on and cause is Cause.LIMIT:
             self._retrying.consider(Raised(ended, job.attempt, lambda: error, accept))
         else:

@@ -70,7 +70,8 @@ class History:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._failed: WeakKeyDictionary[Job, deque[Attempt]] = WeakKeyDictionary()
-        self._quarantine: deque[Job] = deque(maxlen=_MOST)
+        # Not the jobs: what was raised from them holds the frames that it was raised in.
+        self._quarantine: deque[Report] = deque(maxlen=_MOST)
 
     def failed(self, job: Job, mishap: Mishap) -> None:
         """An attempt did not end by itself."""
@@ -80,12 +81,13 @@ class History:
         """An attempt ended with an exception of this type, after which the job is run again."""
         self._note(job, number, job.node or "?", f"raised {kind}")
 
-    def isolate(self, job: Job) -> None:
+    def isolate(self, job: Job, why: str) -> None:
         """A job was given up because its workers died."""
-        self._quarantine.append(job)
+        attempts = tuple(self._failed.get(job, ()))
+        self._quarantine.append(Report(job.tid, _name(job), f"given up: {why}", attempts))
 
-    def quarantine(self) -> list[Job]:
-        """Return the jobs that were given up for this reason, the latest last."""
+    def quarantine(self) -> list[Report]:
+        """Return what is known of the jobs that were given up for this reason, the latest last."""
         return list(self._quarantine)
 
     def report(self, job: Job) -> Report:

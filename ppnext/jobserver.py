@@ -299,10 +299,10 @@ class Server:
         """
         return self._parts.client.history.report(job)
 
-    def quarantine(self) -> list[Job]:
+    def quarantine(self) -> list[Report]:
         """Return the jobs that were given up because workers died under them, the latest last.
 
-        They are not run again, unless they are submitted again. The last thousand are kept.
+        They are not run again, unless they are submitted again. The last thousand are known.
         """
         return self._parts.client.history.quarantine()
 

@@ -88,14 +88,17 @@ def test_of_endless_attempts_the_last_are_kept() -> None:
     assert [it.number for it in told.report(given).attempts] == list(range(501, 1501))
 
 
-def test_the_quarantine_is_bounded_and_what_is_known_of_a_job_goes_with_it() -> None:
+def test_the_quarantine_is_bounded_and_keeps_no_job() -> None:
     told = history()
-    jobs: list[Any] = [FakeJob() for _ in range(1001)]
-    for job in jobs:
+    for number in range(1001):
+        job: Any = FakeJob()
+        job.tid = number
         told.failed(job, Mishap(1, "ws1", "died", blamed=True))
-        told.isolate(job)
-    assert told.quarantine() == jobs[1:]
-    gone = weakref.ref(jobs[0])
-    del jobs, job
+        told.isolate(job, "too often")
+    assert [it.job for it in told.quarantine()] == list(range(1, 1001))
+    attempt = Attempt(1, "ws1", 990.0, 1000.0, "died")
+    assert told.quarantine()[-1] == Report(1000, "f", "given up: too often", (attempt,))
+    gone = weakref.ref(job)
+    del job
     gc.collect()
     assert gone() is None
