@@ -17,6 +17,7 @@
 * ``tls``        TLS contexts and the daemon's ephemeral certificate
 * ``processes``  worker processes
 * ``threads``    how many threads the libraries in a worker may start
+* ``niceness``   how much workers give way to others
 * ``progress``   which job a worker has started last, and where it is
 * ``footprint``  how much memory a process and its children have
 * ``cgroups``    where the limits of this process are written

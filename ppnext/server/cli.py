@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--name", help="what the daemon calls itself (the host's name)")
     what = parser.add_argument_group("what")
     what.add_argument("-w", "--workers", type=int, help="jobs at a time (all processors)")
+    what.add_argument(
+        "--nice", type=int, metavar="N", help="how much jobs give way to others, 0 to 19 (10)"
+    )
     what.add_argument("-r", "--restart", action="store_true", help="a new process for each job")
     what.add_argument(
         "-t", "--idle-exit", type=float, metavar="SECONDS", help="end without clients"
@@ -141,7 +144,7 @@ def _serve(config: Config) -> int:
     hosts = _hosts(config)
     _check_root(config, hosts)
     keys, source = _accepted_keys(config)
-    environment = worker_environment(os.environ, config.workers)
+    environment = worker_environment(os.environ, config.workers, config.nice)
     sockets = listen(hosts, config.port)
     pid_file = None
     loop = new_loop()
