@@ -24,6 +24,7 @@
 * ``cpus``       how many processors this process may use
 * ``distributions`` which versions of packages are installed here
 * ``keystore``   key files
+* ``runfiles``   which ppservers of this user run here
 * ``privatefile`` files that only their owner can read or change
 * ``addresses``  server names as users write them
 * ``candidates`` addresses that were discovered, and when to try them

@@ -13,6 +13,7 @@ on to worker processes.
 * ``inquiries`` what a session's client and workers want to know of each other
 * ``shelf``    what clients have brought before
 * ``keyring``  the accepted keys, and when they change
+* ``draining`` tells ppservers that run here to end
 * ``keytools`` making, listing, moving and revoking keys
 * ``cli``      the ``ppserver`` command
 """

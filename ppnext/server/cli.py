@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppnext.errors import ConfigError, PpnextError
-from ppnext.runtime import keystore
+from ppnext.runtime import keystore, runfiles
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.keystore import KeyFile
 from ppnext.runtime.listener import listen
 from ppnext.runtime.loop import new_loop
 from ppnext.runtime.processes import worker_environment
+from ppnext.runtime.runfiles import RunFile
 from ppnext.server import keytools
 from ppnext.server.config import Config, merge, read_file
 from ppnext.server.daemon import Daemon
+from ppnext.server.draining import drain
 from ppnext.server.interfaces import is_loopback, lan_addresses, loopback_addresses
 from ppnext.server.keyring import AcceptedKeys
 from ppnext.version import VERSION
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.secret is not None:
             raise ConfigError(_NO_SECRET)
         config = _config(options)
-        told = _use_keytools(options, config)
+        told = _drain(options) or _use_keytools(options, config)
         if told is not None:
             print(told)
             return 0
@@ -86,6 +88,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="give up a client that is silent for so long (at most 60)",
     )
+    what.add_argument(
+        "--drain",
+        nargs="?",
+        const="",
+        metavar="WHERE",
+        help="let the ppservers that run here, or that on this address or port, finish, and end",
+    )
+    what.add_argument(
+        "--drain-timeout", type=float, metavar="SECONDS", help="wait no longer for that"
+    )
     what.add_argument("-P", "--pid-file", metavar="FILE", help="write the process number there")
     what.add_argument("-c", "--config", metavar="FILE", help="read settings from a TOML file")
     what.add_argument("--allow-root", action="store_true", help="run as root on the network")
@@ -112,10 +124,19 @@ def _config(options: argparse.Namespace) -> Config:
     file = given.pop("config", None)
     for name in (
         "secret", "new_key", "list_keys", "export_key", "import_key", "revoke", "show",
+        "drain", "drain_timeout",
     ):  # fmt: skip
         given.pop(name, None)
     config = Config() if file is None else merge(Config(), read_file(file), file)
     return merge(config, given, "command line")
+
+
+def _drain(options: argparse.Namespace) -> str | None:
+    """Let ppservers that run here end; None if the daemon is to run, or a tool."""
+    if not hasattr(options, "drain"):
+        return None
+    timeout = getattr(options, "drain_timeout", None)
+    return drain(runfiles.folders(os.environ), options.drain, timeout)
 
 
 def _use_keytools(options: argparse.Namespace, config: Config) -> str | None:
@@ -146,12 +167,13 @@ def _serve(config: Config) -> int:
     keys, source = _accepted_keys(config)
     environment = worker_environment(os.environ, config.workers, config.nice)
     sockets = listen(hosts, config.port)
-    pid_file = None
+    pid_file = run_file = None
     loop = new_loop()
     try:
         daemon = Daemon(loop, config, sockets, keys, environment)
         pid_file = _write_pid_file(config)
         addresses = [Address(*sock.getsockname()[:2]) for sock in sockets]
+        run_file = _write_run_file(addresses)
         print(_greeting(config, addresses, keys, source), flush=True)
         loop.run_until_complete(daemon.run())
         loop.run_until_complete(loop.shutdown_asyncgens())
@@ -159,6 +181,8 @@ def _serve(config: Config) -> int:
         loop.close()
         if pid_file is not None:
             pid_file.unlink(missing_ok=True)
+        if run_file is not None:
+            run_file.remove()
     print("ppserver: ended", flush=True)
     return 0
 
@@ -218,6 +242,14 @@ def _write_pid_file(config: Config) -> Path | None:
     except OSError as error:
         raise ConfigError(f"the pid file {path} cannot be written: {error.strerror}") from error
     return path
+
+
+def _write_run_file(addresses: list[Address]) -> RunFile | None:
+    try:
+        return runfiles.create(runfiles.folders(os.environ), list(map(str, addresses)))
+    except OSError as error:  # the daemon can do without
+        _log.warning("`ppserver --drain` will not find this ppserver: %s", error)
+        return None
 
 
 def _greeting(config: Config, addresses: list[Address], keys: AcceptedKeys, source: str) -> str:

@@ -25,6 +25,7 @@ from ppnext.runtime.loop import Turn
 from ppnext.runtime.tls import ephemeral_certificate
 from ppnext.sched.fairshare import offers, shares
 from ppnext.server.config import Config
+from ppnext.server.draining import SIGNAL as DRAIN
 from ppnext.server.interfaces import is_loopback
 from ppnext.server.keyring import AcceptedKeys
 from ppnext.server.session import Session
@@ -113,6 +114,7 @@ class Daemon:
             "SIGINT": self.stop,
             "SIGHUP": self._reload,
             "SIGUSR1": self._log_stats,
+            DRAIN: self.drain,
         }
         for name, handler in handlers.items():
             number = getattr(signal, name, None)
@@ -124,6 +126,12 @@ class Daemon:
         if self._draining:
             _log.warning("told to stop again: ending now")
             self._ended.set()
+        else:
+            self.drain()
+
+    def drain(self) -> None:
+        """Take no more jobs, finish those that run, and end."""
+        if self._draining:
             return
         self._draining = True
         self._listener.close()
