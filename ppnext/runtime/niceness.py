@@ -12,7 +12,7 @@ from collections.abc import MutableMapping
 
 __all__ = ["MOST", "VARIABLE", "give_way"]
 
-VARIABLE = "PPNEXT_NICE"
+VARIABLE = "_PPNEXT_NICE"
 
 MOST = 19
 """The niceness of those who give way to all others."""

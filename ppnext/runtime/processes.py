@@ -61,7 +61,7 @@ def worker_environment(
     kept = {
         name: value
         for name, value in environment.items()
-        if not name.startswith("PPNEXT_") and name != "CREDENTIALS_DIRECTORY"
+        if not name.startswith(("PPNEXT_", "_PPNEXT_")) and name != "CREDENTIALS_DIRECTORY"
     }
     if workers:
         kept |= thread_limits(kept, workers)

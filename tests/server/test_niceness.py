@@ -42,7 +42,7 @@ def test_jobs_and_their_children_run_at_low_priority(
 ) -> None:
     client = connect(ppserver.start(*options))
     assert client.submit(niceness)() == (min(19, OURS + gives_way),) * 2
-    assert client.submit(told, ("PPNEXT_NICE",))() is None
+    assert client.submit(told, ("_PPNEXT_NICE",))() is None
 
 
 def test_what_a_job_gives_way_comes_on_top(ppserver: PPServers, connect: Connect) -> None:
