@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ppnext.nodes.link import Link
 from ppnext.nodes.roles import Owner
+from ppnext.nodes.workers import Worker
 from ppnext.runtime.loop import Turn
 from ppnext.runtime.processes import WorkerProcess, start_worker
 from ppnext.runtime.sharing import Sharing
@@ -34,17 +35,6 @@ _EXIT_GRACE = 1.0
 """Seconds that a worker which has closed its channel has to end by itself."""
 
 _RETRY_FIRST, _RETRY_MOST = 0.1, 30.0
-
-
-class _Worker:
-    """A worker process and its link."""
-
-    def __init__(self, process: WorkerProcess, link: Link) -> None:
-        self.process = process
-        self.link = link
-        self.jobs: Stream | None = None
-        self.leaving = False
-        self.exit_watched = False
 
 
 class WorkerPool:
@@ -90,7 +80,7 @@ class WorkerPool:
         self._closed = False
         self._trimming: asyncio.TimerHandle | None = None
         self._wanted = 0
-        self._workers: dict[NodeId, _Worker] = {}
+        self._workers: dict[NodeId, Worker] = {}
         # How many of them are to go.
         self._leaving = 0
         # Workers that failed to start, one after the other, and when the next one is tried.
@@ -101,6 +91,11 @@ class WorkerPool:
     def processes(self) -> list[int]:
         """Process numbers of the workers there are."""
         return [worker.process.pid for worker in self._workers.values()]
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The workers there are."""
+        return list(self._workers.values())
 
     @property
     def wanted(self) -> int:
@@ -142,7 +137,7 @@ class WorkerPool:
             else:
                 self._owner.on_draining(worker.link)
 
-    def _let_go(self, worker: _Worker) -> None:
+    def _let_go(self, worker: Worker) -> None:
         worker.leaving = True
         self._leaving += 1
 
@@ -169,7 +164,7 @@ class WorkerPool:
             self._turn.soon,
             self._turn.later,
         )
-        worker = _Worker(process, link)
+        worker = Worker(process, link)
         now = self._loop.time()
 
         def on_end(cause: str | None) -> None:
@@ -186,7 +181,7 @@ class WorkerPool:
         worker.jobs.send(self._setup)
         self._watch_exit(worker)
 
-    def _on_messages(self, worker: _Worker, arrived: list[Received]) -> None:
+    def _on_messages(self, worker: Worker, arrived: list[Received]) -> None:
         is_new = worker.link.hello is None
         surplus = self._restart or self._surplus > 0
         if surplus and not worker.leaving and any(isinstance(it.message, Result) for it in arrived):
@@ -203,6 +198,17 @@ class WorkerPool:
         if any(isinstance(it.message, Returned) for it in arrived):
             self._dismiss_idle()
 
+    def suspend(self, worker: Worker, now: float) -> None:
+        """Have a worker wait until it is continued; afterwards it runs no job but the present one.
+
+        Args:
+            now: the time of the loop.
+        """
+        if not worker.leaving:
+            self._let_go(worker)
+            self._owner.on_draining(worker.link)
+        worker.suspend(now)
+
     def trim(self) -> None:
         """Give idle memory back when its time has come, and look again until there is none."""
         again = self.sharing.trim()
@@ -211,7 +217,7 @@ class WorkerPool:
 
     # The end of a worker.
 
-    def _watch_exit(self, worker: _Worker) -> None:
+    def _watch_exit(self, worker: Worker) -> None:
         pidfd = worker.process.pidfd()
         if pidfd is None:
             return
@@ -224,7 +230,7 @@ class WorkerPool:
         self._loop.add_reader(pidfd, exited)
         worker.exit_watched = True
 
-    def _channel_ended(self, worker: _Worker) -> None:
+    def _channel_ended(self, worker: Worker) -> None:
         """The worker has closed a channel: it has ended, or its job has closed what is not its."""
         if worker.exit_watched:
             self._loop.call_later(_EXIT_GRACE, self._exited, worker)
@@ -232,7 +238,7 @@ class WorkerPool:
             ended = self._loop.run_in_executor(None, worker.process.wait, _EXIT_GRACE)
             ended.add_done_callback(lambda _: self._exited(worker))
 
-    def _exited(self, worker: _Worker) -> None:
+    def _exited(self, worker: Worker) -> None:
         if self._workers.get(worker.link.node) is not worker:
             return
         if worker.jobs is not None:

@@ -20,6 +20,7 @@
 * ``niceness``   how much workers give way to others
 * ``progress``   which job a worker has started last, and where it is
 * ``footprint``  how much memory a process and its children have
+* ``neighbours`` how much processor time others use on this machine
 * ``cgroups``    where the limits of this process are written
 * ``cpus``       how many processors this process may use
 * ``distributions`` which versions of packages are installed here

@@ -148,9 +148,25 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill the process and all that its jobs have started. Its end is seen as any other."""
+        self._signal_all("SIGKILL")
+
+    def suspend(self) -> None:
+        """Have the process and all that its jobs have started wait until they are continued."""
+        self._signal_all("SIGSTOP")
+
+    def proceed(self) -> None:
+        """Continue what was suspended."""
+        self._signal_all("SIGCONT")
+
+    def _signal_all(self, name: str) -> None:
         if not self._closed:
             with suppress(ProcessLookupError):  # it has ended already
-                os.killpg(self.pid, signal.SIGKILL)
+                os.killpg(self.pid, getattr(signal, name))
+
+    def give_way(self) -> None:
+        """Have the process and all that its jobs have started give way to all others."""
+        with suppress(ProcessLookupError):  # it has ended already
+            os.setpriority(os.PRIO_PGRP, self.pid, niceness.MOST)
 
     def ask_where(self) -> int:
         """Ask the process where its job is. Returns what ``where`` is to be given."""

@@ -15,6 +15,7 @@ from ppnext.runtime.addresses import Address
 from ppnext.runtime.keystore import KeyFile
 from ppnext.runtime.listener import listen
 from ppnext.runtime.loop import new_loop
+from ppnext.runtime.neighbours import Neighbours
 from ppnext.runtime.processes import worker_environment
 from ppnext.runtime.runfiles import RunFile
 from ppnext.server import keytools
@@ -23,6 +24,8 @@ from ppnext.server.daemon import Daemon
 from ppnext.server.draining import drain
 from ppnext.server.interfaces import is_loopback, lan_addresses, loopback_addresses
 from ppnext.server.keyring import AcceptedKeys
+from ppnext.server.politeness import Politeness
+from ppnext.server.yielding import Courtesy
 from ppnext.version import VERSION
 
 __all__ = ["main"]
@@ -76,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("-w", "--workers", type=int, help="jobs at a time (all processors)")
     what.add_argument(
         "--nice", type=int, metavar="N", help="how much jobs give way to others, 0 to 19 (10)"
+    )
+    what.add_argument(
+        "--polite", action="store_true", help="give slots back while others use the machine"
+    )
+    what.add_argument(
+        "--polite-after",
+        type=float,
+        metavar="SECONDS",
+        help="run jobs elsewhere that are suspended for so long (60)",
     )
     what.add_argument("-r", "--restart", action="store_true", help="a new process for each job")
     what.add_argument(
@@ -164,13 +176,14 @@ def _serve(config: Config) -> int:
     config = config.completed()
     hosts = _hosts(config)
     _check_root(config, hosts)
+    courtesy = _courtesy(config)
     keys, source = _accepted_keys(config)
     environment = worker_environment(os.environ, config.workers, config.nice)
     sockets = listen(hosts, config.port)
     pid_file = run_file = None
     loop = new_loop()
     try:
-        daemon = Daemon(loop, config, sockets, keys, environment)
+        daemon = Daemon(loop, config, sockets, keys, environment, courtesy)
         pid_file = _write_pid_file(config)
         addresses = [Address(*sock.getsockname()[:2]) for sock in sockets]
         run_file = _write_run_file(addresses)
@@ -213,6 +226,19 @@ def _check_root(config: Config, hosts: list[str]) -> None:
             "machine; run it as an ordinary user, or say --allow-root"
         )
     _log.warning("running as root: jobs of every client run as root")
+
+
+def _courtesy(config: Config) -> Courtesy | None:
+    """How slots are given back while others use the machine, if they are to be."""
+    if not config.polite:
+        return None
+    if sys.platform != "linux":
+        raise ConfigError(
+            "--polite needs Linux: elsewhere jobs that are suspended would stay for ever if this "
+            "ppserver were killed; without it jobs give way by their low priority (--nice)"
+        )
+    politeness = Politeness(config.workers, os.cpu_count() or 1)
+    return Courtesy(politeness, Neighbours().used, config.polite_after)
 
 
 def _accepted_keys(config: Config) -> tuple[AcceptedKeys, str]:

@@ -26,10 +26,12 @@ from ppnext.runtime.tls import ephemeral_certificate
 from ppnext.sched.fairshare import offers, shares
 from ppnext.server.config import Config
 from ppnext.server.draining import SIGNAL as DRAIN
+from ppnext.server.guests import Guests
 from ppnext.server.interfaces import is_loopback
 from ppnext.server.keyring import AcceptedKeys
 from ppnext.server.session import Session
 from ppnext.server.shelf import Shelf
+from ppnext.server.yielding import Courtesy, Yielding
 from ppnext.version import VERSION
 from ppnext.wire.admission import Admission
 from ppnext.wire.connection import Heartbeat
@@ -55,6 +57,7 @@ class Daemon:
         sockets: listening sockets.
         keys: the keys that clients may prove.
         environment: for workers.
+        courtesy: how it gives slots back while others use its machine; None if it does not.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Daemon:
         sockets: list[socket.socket],
         keys: AcceptedKeys,
         environment: Mapping[str, str],
+        courtesy: Courtesy | None = None,
     ) -> None:
         self.daemon_id = secrets.token_bytes(16)
         self._loop = loop
@@ -90,6 +94,7 @@ class Daemon:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._advertiser: Advertiser | None = None
         self._advertising: asyncio.Task[None] | None = None
+        self._yielding = None if courtesy is None else self._yield(courtesy)
         self._draining = False
         self._ended = asyncio.Event()
         # Before anybody can read that the daemon is there, and tell it to go again.
@@ -99,6 +104,8 @@ class Daemon:
         """Serve until told to stop and the last session has ended."""
         self._look_at_keys()
         self._nobody_is_here()
+        if self._yielding is not None:
+            self._yielding.look()
         if self._config.announce:
             self._advertising = self._loop.create_task(self._advertise())
         try:
@@ -200,7 +207,7 @@ class Daemon:
 
     def on_demand(self, session: Session) -> None:
         # A session that is alone and has the workers it can use needs no decision.
-        enough = session.pool.wanted >= min(session.demand, self._config.workers)
+        enough = session.pool.wanted >= min(session.demand, self._slots)
         if not enough or len(self._sessions) > 1:
             self._share_out()
 
@@ -217,7 +224,7 @@ class Daemon:
 
     def _share_out(self) -> None:
         """Give every session as many workers as it may have now, and tell it how many that is."""
-        total = self._config.workers
+        total = self._slots
         demands = {session: min(session.demand, total) for session in self._sessions}
         parts = shares(total, demands, self._turn)
         growth = sum(max(0, part - session.pool.wanted) for session, part in parts.items())
@@ -231,6 +238,17 @@ class Daemon:
         for session, slots in offers(total, demands).items():
             session.offer(slots)
         self._take_turns(sum(demand > 0 for demand in demands.values()) > total)
+
+    @property
+    def _slots(self) -> int:
+        """How many jobs may run at a time now."""
+        return self._config.workers if self._yielding is None else self._yielding.slots
+
+    def _yield(self, courtesy: Courtesy) -> Yielding:
+        def guests() -> list[Guests]:
+            return [session.guests for session in self._sessions]
+
+        return Yielding(self._loop, courtesy, guests, self._share_out)
 
     def _taken(self) -> int:
         """Slots that have a worker or will get one: it may be tried again to start one later."""
@@ -267,6 +285,8 @@ class Daemon:
             if timer is not None:
                 timer.cancel()
         self._draining = True
+        if self._yielding is not None:
+            self._yielding.close()
         self._listener.close()
         for session in list(self._sessions):
             session.close("the daemon has been shut down")
