@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["Neighbours"]
+__all__ = ["Neighbours", "processor_time"]
 
 _NOT_USED = ("idle", "iowait", "steal", "guest", "guest_nice")
 """Times that are nobody's use here, or are in others already."""
@@ -30,7 +30,7 @@ class Neighbours:
         family: Callable[[], float] | None = None,
     ) -> None:
         self._machine = machine or _machine
-        self._family = family or _family
+        self._family = family or processor_time
         self._last: tuple[float, float] | None = None
         self._used = 0.0
 
@@ -52,7 +52,8 @@ def _machine() -> float:
     return float(sum(seconds for name, seconds in times.items() if name not in _NOT_USED))
 
 
-def _family() -> float:
+def processor_time() -> float:
+    """Return how much of it this process, and what it has started, have used so far, in seconds."""
     import psutil  # as above
 
     total = 0.0

@@ -6,6 +6,7 @@ The load of others is what the test says; that it is measured is for ``test_neig
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 import ppnext
-from tests.ppserver_fixture import LISTENS, Daemon, PPServers, recorded_ppserver
+from tests.ppserver_fixture import LISTENS, Daemon, PPServers
 from tests.stage_fixture import Stage, Visitor
 from tests.visits import visit
 
@@ -116,22 +117,40 @@ def test_jobs_are_suspended_as_others_need_processors_and_continued_afterwards(
     assert [job.attempts for job in jobs] == [1] * 4
 
 
-def test_jobs_that_have_not_been_started_go_elsewhere_at_once(
-    polite: Start, ppserver: PPServers, connect: Connect, stage: Stage
+def test_jobs_that_have_not_been_started_are_given_back_at_once(
+    polite: Start, connect: Connect, stage: Stage
 ) -> None:
     daemon = polite(workers=1)
     client = connect(daemon)
-    client.map(abs, range(2000))  # so short that jobs are sent ahead
+    list(client.map(abs, range(200), chunksize=1))  # so short that the next ones are sent ahead
     jobs = submit(client, stage, 3)
-    busy = stage.next()
+    visitor = stage.next()
+    daemon.process.send_signal(signal.SIGUSR1)
+    assert int(daemon.wait_for_log(r"(\d+) here")[1]) > 1
     daemon.others_use(4.0)
-    stopped([busy], 1)
-    elsewhere = connect(ppserver.start(workers=2), daemon)
-    assert elsewhere.submit(abs, (-1,)).result(PATIENCE) == 1  # a client that comes now waits for nothing
+    stopped([visitor], 1)
+    daemon.process.send_signal(signal.SIGUSR1)
+    daemon.wait_for_log("done, 1 here")
     daemon.others_use(0.0)
-    for visitor in (busy, stage.next(), stage.next()):
-        visitor.release()
+    visitor.release()
+    for _ in range(2):
+        stage.next().release()
     assert [job() for job in jobs] == ["done"] * 3
+
+
+def test_a_client_that_comes_meanwhile_waits_for_no_machine_that_is_needed(
+    polite: Start, ppserver: PPServers
+) -> None:
+    daemon, other = polite(workers=1), ppserver.start(workers=1)
+    daemon.others_use(4.0)
+    daemon.wait_for_log("0 slots")
+    both = (daemon.address, other.address)
+    with ppnext.Server(0, both, key_file=daemon.key_file) as client:
+        assert client.wait_for_nodes(1, PATIENCE)
+        jobs = [client.submit(abs, (-n,)) for n in range(20)]
+        assert [job.result(PATIENCE) for job in jobs] == list(range(20))
+        daemon.others_use(0.0)
+        assert client.wait_for_nodes(2, PATIENCE)
 
 
 def test_a_job_that_is_suspended_for_too_long_runs_elsewhere_and_is_not_blamed(
@@ -217,10 +236,9 @@ def test_no_suspended_worker_is_left_behind(
     assert daemon.process.wait(PATIENCE) == (0 if how == "told" else -9)
 
 
-def test_the_option_is_the_commands(ppserver: PPServers, connect: Connect) -> None:
-    """What others use in truth is not known here; jobs run in the end all the same."""
-    assert recorded_ppserver()
+def test_the_command_has_the_option(ppserver: PPServers) -> None:
+    """How much others use in truth is not known here: jobs may have to wait."""
     daemon = ppserver.start("--polite", "--polite-after", "5", workers=2)
-    client = connect(daemon)
-    assert client.submit(abs, (-1,))  # it may have to wait
+    with ppnext.Server(0, (daemon.address,), key_file=daemon.key_file) as client:
+        client.submit(abs, (-1,))
     assert daemon.stop() == 0
