@@ -39,6 +39,11 @@ class Worker:
         self.stays = False
 
     @property
+    def is_idle(self) -> bool:
+        """Whether it has no jobs and is not about to go."""
+        return not self.leaving and self.link.held == 0
+
+    @property
     def is_running(self) -> bool:
         """Whether it has jobs, and could be suspended."""
         return self.link.held > 0 and self.suspended_since is None and not self.stays

@@ -2,7 +2,8 @@
 
 Each client session has workers of its own. The daemon decides how many: whenever what a session
 could use changes, or a worker has gone, shares are computed anew, sessions above their share lose
-workers (after the job they run), and those below get new ones as slots become free.
+workers (after the job they run), and those below get new ones as slots become free. A session that
+has given its slots to others may keep a worker that is idle.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ _KEY_CHECK = 5.0
 
 _TURN = 1.0
 """Seconds after which the odd slot goes to the next session."""
+
+_SPARE = 1
+"""Idle workers that a session may keep while others use its slots: its next job then waits for a
+slot only, and not for a process to be started as well."""
 
 
 class Daemon:
@@ -230,11 +235,11 @@ class Daemon:
         growth = sum(max(0, part - session.pool.wanted) for session, part in parts.items())
         if self._taken() + growth > total:
             for session, part in parts.items():
-                session.pool.resize(min(part, session.pool.wanted))
+                session.pool.resize(min(part, session.pool.wanted), _SPARE)
         for session, part in parts.items():
             more = min(part - session.pool.wanted, total - self._taken())
             if more > 0:
-                session.pool.resize(session.pool.wanted + more)
+                session.pool.resize(session.pool.wanted + more, _SPARE)
         for session, slots in offers(total, demands).items():
             session.offer(slots)
         self._take_turns(sum(demand > 0 for demand in demands.values()) > total)
@@ -253,7 +258,7 @@ class Daemon:
     def _taken(self) -> int:
         """Slots that have a worker or will get one: it may be tried again to start one later."""
         pools = [session.pool for session in self._sessions]
-        return sum(max(len(pool.processes), pool.wanted) for pool in pools)
+        return sum(max(pool.active, pool.wanted) for pool in pools)
 
     def _take_turns(self, crowded: bool) -> None:
         """While more sessions have jobs than there are slots, each is to have one now and then."""
@@ -266,7 +271,7 @@ class Daemon:
     def _next_turn(self) -> None:
         self._turn_timer = None
         # A slot whose job has yet to end before it can change hands is still in the old turn.
-        if all(len(it.pool.processes) <= it.pool.wanted for it in self._sessions):
+        if all(it.pool.active <= it.pool.wanted for it in self._sessions):
             self._turn += 1
         self._share_out()
 

@@ -72,7 +72,7 @@ class Yielding:
         now, before = self._loop.time(), self.slots
         politeness.note(now, self._courtesy.used())
         if self.slots != before:
-            _log.info("others use %.1f processors: %d slots", politeness.load, self.slots)
+            _log.info("others use %.1f processors: %d slots left", politeness.load, self.slots)
             self._on_change()
         if self.slots < before:
             self._hand_back()

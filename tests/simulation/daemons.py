@@ -96,7 +96,7 @@ class DaemonMachine(Machine):
         for session in self.sessions.values():
             session.check()
             assert session.jobs_here <= JOBS_LIMIT, "a session has more jobs than it may"
-            workers += len(session.pool.processes)
+            workers += session.pool.active
         assert workers <= self.slots, f"{self.name} has {workers} workers and {self.slots} slots"
 
     def is_settled(self, clients: Sequence[ClientMachine]) -> bool:
