@@ -44,9 +44,9 @@ class Politeness:
         self._smoothing = smoothing
         self._patience = patience
         self._last: tuple[float, float] | None = None
-        # Since when there would have been more slots, and the fewest that there would have been.
-        self._free_since: float | None = None
-        self._free = 0
+        # Since when the first of the slots that are given back could have been taken again, and
+        # each of those behind it; as many as there are.
+        self._free_since: list[float] = []
 
     def note(self, now: float, used: float) -> None:
         """Take a reading.
@@ -64,18 +64,13 @@ class Politeness:
         self._decide(now)
 
     def _decide(self, now: float) -> None:
-        needed = self._left(self.load)
-        free = self._left(self.load + _MARGIN)
-        if needed < self.slots:
-            self.slots = needed
-        if free <= self.slots:
-            self._free_since = None
-        elif self._free_since is None:
-            self._free_since, self._free = now, free
-        else:
-            self._free = min(self._free, free)
-            if now - self._free_since >= self._patience:
-                self.slots, self._free_since = self._free, None
+        self.slots = min(self.slots, self._left(self.load))
+        free = max(0, self._left(self.load + _MARGIN) - self.slots)
+        since = self._free_since[:free]
+        since += [now] * (free - len(since))
+        taken = sum(now - it >= self._patience for it in since)
+        self.slots += taken
+        self._free_since = since[taken:]
 
     def _left(self, load: float) -> int:
         return max(0, min(self._most, floor(self._cores - load + _NOISE)))
