@@ -29,6 +29,7 @@ _HOMES = {
     "queue": "queues:queue",
     "shipping": "shipping:shipping",
     "idle": "idle:idle",
+    "share": "sharing:share",
 }
 
 

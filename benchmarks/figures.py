@@ -151,4 +151,5 @@ FIGURES = (
     Figure(15, "ppserver, the same", _own(REMOTE, "package_first"), 100, False, " ms"),
     Figure(16, "later jobs with them ÷ bare ones", _own("ppnext", "package_later"), 1.1, False),
     Figure(16, "ppserver, the same", _own(REMOTE, "package_later"), 1.1, False),
+    Figure(17, "a job among 100,000 of another", _own(REMOTE, "share_delay"), 50, False, " ms"),
 )

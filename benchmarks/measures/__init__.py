@@ -11,6 +11,7 @@
 * shipping: functions by reference, by source and by value, and a package of modules that comes
   along: what submitting costs, the first job and later ones.
 * idle: processor time of a system with nothing to do.
+* share: a client's single jobs, while another client of the daemon has very many queued.
 * scheduler: the scheduler by itself, on clusters that do not exist.
 * cold: from the start of a fresh interpreter to the first result, and the import alone.
 
@@ -64,6 +65,8 @@ class Sizes(NamedTuple):
     submits: int = 10_000
     firsts: int = 25
     idle_seconds: float = 10.0
+    queued_by_another: int = 100_000
+    guests: int = 20
 
     def scaled(self, share: float, single: float, calls: float) -> Sizes:
         """Return these sizes for a slow peer."""
@@ -94,6 +97,8 @@ QUICK = Sizes(
     submits=2_000,
     firsts=10,
     idle_seconds=5.0,
+    queued_by_another=20_000,
+    guests=10,
 )
 
 GROUPS = {
@@ -106,6 +111,7 @@ GROUPS = {
     "queue": Group(2, 1, 120, 0.9),
     "shipping": Group(5, 2, 60, 0.93),
     "idle": Group(1, 1, 40, 0.95),
+    "share": Group(3, 1, 60, 0.97),
     "scheduler": Group(1, 1, 300, 1.0),
 }
 
@@ -152,6 +158,7 @@ MEASURES = {
         Measure("package_later", "later jobs with it ÷ bare ones", "×", False),
         Measure("idle", "CPU with nothing to do, client's side", "%", False),
         Measure("idle_daemon", "CPU with nothing to do, ppserver", "%", False),
+        Measure("share_delay", "a job among 100,000 of another, worst, over one", "ms", False),
         Measure("startup", "start-up and first result", "ms", False),
         Measure("cold", "cold process to first result", "ms", False),
         Measure("import", "import", "ms", False),

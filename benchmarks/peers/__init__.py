@@ -127,7 +127,7 @@ PEERS = {
         "parallel:PpnextRemote",
         "ppnext",
         "ppnext",
-        "calls map array broadcast shipping idle",
+        "calls map array broadcast shipping idle share",
         daemon="ppnext",
     ),
     # 88 ms a job: more would only take longer.
