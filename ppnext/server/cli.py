@@ -228,11 +228,11 @@ def _check_root(config: Config, hosts: list[str]) -> None:
     _log.warning("running as root: jobs of every client run as root")
 
 
-def _courtesy(config: Config) -> Courtesy | None:
+def _courtesy(config: Config, platform: str = sys.platform) -> Courtesy | None:
     """How slots are given back while others use the machine, if they are to be."""
     if not config.polite:
         return None
-    if sys.platform != "linux":
+    if platform != "linux":
         raise ConfigError(
             "--polite needs Linux: elsewhere jobs that are suspended would stay for ever if this "
             "ppserver were killed; without it jobs give way by their low priority (--nice)"
