@@ -165,7 +165,8 @@ class WorkerProcess:
 
     def give_way(self) -> None:
         """Have the process and all that its jobs have started give way to all others."""
-        with suppress(ProcessLookupError):  # it has ended already
+        # It has ended already, or has started what belongs to another user.
+        with suppress(ProcessLookupError, PermissionError):
             os.setpriority(os.PRIO_PGRP, self.pid, niceness.MOST)
 
     def ask_where(self) -> int:

@@ -102,6 +102,8 @@ def create(places: Sequence[Path], addresses: Sequence[str]) -> RunFile:
         try:
             place.mkdir(mode=0o700, exist_ok=True)
             _check_folder(place)
+            for other in running([place]):  # so that what others have left is removed
+                other.close()
             return _create(place, addresses)
         except OSError as error:
             trouble = error

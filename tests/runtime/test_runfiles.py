@@ -48,6 +48,14 @@ def test_the_file_of_a_process_that_is_gone_is_removed(tmp_path: Path) -> None:
     assert not left.exists()
 
 
+def test_who_comes_removes_what_others_have_left(tmp_path: Path) -> None:
+    left = tmp_path / "ppserver-1"
+    left.write_text("1\n127.0.0.1:60000")
+    file = create([tmp_path], ADDRESSES)
+    assert list(tmp_path.iterdir()) == [file.path]
+    file.remove()
+
+
 def test_a_folder_that_others_may_change_is_not_used(tmp_path: Path) -> None:
     open_to_all, ours = tmp_path / "open", tmp_path / "ours"
     open_to_all.mkdir()
