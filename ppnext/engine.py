@@ -26,6 +26,7 @@ from ppnext.sched.actions import (
     Action,
     Assign,
     End,
+    Failed,
     Kept,
     Release,
     Retract,
@@ -82,8 +83,8 @@ class Engine:
 
     def submit(self, jobs: Sequence[JobState]) -> None:
         """Run jobs. The ``call`` of each is a ``Call``; no job here has their numbers."""
-        for job in jobs:
-            self._definitions.note(cast(Call, job.call).definition)
+        for call in cast("list[Call]", [job.call for job in jobs]):
+            self._definitions.note(call.definition)
         self._scheduler.on_submit(jobs)
         self._act()
 
@@ -288,6 +289,8 @@ class Engine:
         elif isinstance(action, Stop):
             if action.node in self.links:
                 self.links[action.node].stop(action.job, action.grace)
+        elif isinstance(action, Failed):
+            self._audience.attempt_failed(action.job, action.mishap)
         elif isinstance(action, End):
             self._audience.job_ended(action.job, action.cause, action.mishaps)
         elif isinstance(action, Release):

@@ -153,8 +153,8 @@ class Link:
         starts: list[Start] = []
         arguments: list[Payload] = []
         room = 0
-        for job in jobs:
-            call = cast(Call, job.call)
+        calls = cast("list[Call]", [job.call for job in jobs])
+        for job, call in zip(jobs, calls, strict=True):
             payload = call.arguments
             size = len(payload)
             if size >= WORTH_SHARING and self._sharing is not None:

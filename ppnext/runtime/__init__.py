@@ -19,6 +19,7 @@
 * ``threads``    how many threads the libraries in a worker may start
 * ``niceness``   how much workers give way to others
 * ``progress``   which job a worker has started last, and where it is
+* ``lastwords``  PURE: what a worker has left when it died
 * ``footprint``  how much memory a process and its children have
 * ``neighbours`` how much processor time others use on this machine
 * ``cgroups``    where the limits of this process are written

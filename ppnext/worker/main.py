@@ -159,10 +159,8 @@ class Worker:
         """Call a function and pickle what it returns; nothing else is left of the call."""
         if task.limits is not None:
             self._inbox.send(Began(task.job, task.attempt, False))
-        if task.function not in self._library:
-            self._fetch(task.function, lambda: task.function in self._library, "the function")
         try:
-            call = self._library.get(task.function, self._modules.enter)
+            call = self._library.get(task.function, self._modules.enter, self._fetch_function)
         except UnsuitablePython as error:
             raise _NotForThisPython(error, arguments=False) from None
         try:
@@ -217,6 +215,9 @@ class Worker:
                 f"{what} that the job needs, {digest.hex()}, could not be had on {self._node}: "
                 "nobody wants the job any more, or its client never had it"
             )
+
+    def _fetch_function(self, digest: bytes) -> None:
+        self._fetch(digest, lambda: digest in self._library, "the function")
 
     def _object(self, name: bytes) -> object:
         """Return a broadcast object that the present job uses."""
