@@ -18,7 +18,7 @@ from tests.visits import visit
 pytestmark = pytest.mark.cluster
 
 ROOT = str(Path(ppnext.__file__).parents[1])
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 Connect = Callable[..., ppnext.Server]
 Drain = Callable[..., "subprocess.Popen[str]"]
@@ -26,12 +26,13 @@ Drain = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def drain(tmp_path: Path) -> Drain:
-    """Start ``ppserver --drain``, as the user of this test's ppservers."""
+    """Start ``ppserver --drain``, where it finds this test's ppservers and no others."""
+    places = {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)}
 
     def drain(*args: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "ppnext.server", "--drain", *args],
-            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONPATH": ROOT},
+            env={**os.environ, **places, "PYTHONPATH": ROOT},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
