@@ -29,6 +29,7 @@ from ppnext.sched.model import JobId, JobState, Mishap
 from ppnext.sched.policy import Policy
 from ppnext.server.answers import Answers
 from ppnext.server.calls import ClientCall
+from ppnext.server.guests import Guests
 from ppnext.server.inquiries import Inquiries
 from ppnext.server.shelf import Shelf
 from ppnext.server.slots import SlotsInUse
@@ -108,10 +109,7 @@ class Session:
         self._loop = loop = turn.loop
         self._owner = owner
         self._offered = hello.slots
-        self._greeted = False
-        self._draining = False
-        self._closed = False
-        self._leaving = False
+        self._greeted = self._draining = self._closed = self._leaving = False
         self._cooling: asyncio.TimerHandle | None = None
         # The client's attempt number of each job that has not ended here.
         self._attempts: dict[int, int] = {}
@@ -132,6 +130,7 @@ class Session:
         self.pool = WorkerPool(
             turn, engine, engine.new_node, hello.name, path, 5, environment, sharing, restart
         )
+        self.guests = Guests(engine, self.pool, self._attempts)
         connection = Connection(loop.time(), heartbeat, allocate=self.pool.sharing.allocate)
         self._stream = Stream(turn, client.socket, connection, self._on_messages, self._on_end)
         self._hello = hello
@@ -166,7 +165,7 @@ class Session:
             return
         self._draining = True
         self._stream.send(Offer(0))
-        self._engine.withdraw(list(self._attempts))
+        self.guests.hand_back()
         self._leave_if_drained()
 
     def close(self, reason: str) -> None:
