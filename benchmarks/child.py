@@ -28,7 +28,9 @@ _HOMES = {
     "broadcast": "arrays:broadcast",
     "queue": "queues:queue",
     "shipping": "shipping:shipping",
+    "control": "control:control",
     "idle": "idle:idle",
+    "share": "sharing:share",
 }
 
 

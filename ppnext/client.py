@@ -23,19 +23,20 @@ from ppnext.engine import Engine
 from ppnext.errors import JobError
 from ppnext.fitting import Fitting, claim_of, priority_of, why_not
 from ppnext.groups import Groups
-from ppnext.job import Job, mark_finished, mark_sent
+from ppnext.history import History
+from ppnext.job import Job, mark_finished, mark_sent, unended
 from ppnext.needs import Facts, Need
 from ppnext.nodes.link import Link
 from ppnext.outbox import Outbox
 from ppnext.provisions import Provisions
-from ppnext.retrying import Attempt, Retrying
+from ppnext.retrying import Raised, Retrying
 from ppnext.roster import Roster
 from ppnext.runtime.attendance import Attendance
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.sharing import Shared, Sharing
 from ppnext.runtime.watch import is_possible as can_watch
 from ppnext.sched.actions import Cause
-from ppnext.sched.model import JobId, JobState, Mishap
+from ppnext.sched.model import JobState, Mishap
 from ppnext.sched.policy import Policy
 from ppnext.shipping.outcomes import decode_exception
 from ppnext.shipping.outfit import Outfitter
@@ -84,7 +85,8 @@ class Client:
         self._is_posted = False
         self._is_taking = False
         self._backlog = Outbox()
-        self._retrying = Retrying(thread.turn, self._run_again)
+        self.history = History()
+        self._retrying = Retrying(thread.turn, self._run_again, self.history.raised)
         self._standing = Standing(self.engine, self._backlog, self._retrying)
         self._deadlines = Deadlines(thread.turn, self.engine, self._describe, self._fail)
         self._groups = Groups(self._make_room)
@@ -96,7 +98,6 @@ class Client:
 
     @property
     def callbacks(self) -> CallbackThread:
-        """Where users' callbacks run."""
         return self._callbacks
 
     def submit(self, job: Job, eager: bool = False) -> None:
@@ -221,11 +222,11 @@ class Client:
                 job.mark_failed(destroyed())
         else:
             self._groups.enter(jobs)
-            self._backlog.extend(jobs)
+            special = [job for job in jobs if job.terms is not DEFAULT]
+            self._backlog.extend(jobs, bool(special))
             self._feed()
-            for job in jobs:
-                if job.terms is not DEFAULT:
-                    self._deadlines.enter(job)
+            for job in special:
+                self._deadlines.enter(job)
         self._is_taking = False
 
     def _feed(self) -> None:
@@ -234,25 +235,20 @@ class Client:
         It needs some to choose from; what it knows of a job costs more than the job. Those that
         wait there may wait for nodes of another kind than those that are free.
         """
-        engine, need_of = self.engine, self.fitting.need_of
+        engine = self.engine
 
         def has_room(priority: int) -> bool:
             return engine.waiting_from(priority) < _FEW_WAIT or engine.open_slots > 0
 
         while jobs := self._backlog.take(_FEW_WAIT, has_room):
-            engine.submit(
-                [
-                    JobState(JobId(it.tid), it, need=need_of(it), retries=it.terms.retries)
-                    for it in jobs
-                    if not it.done()
-                ]
-            )
-            self._groups.leave([it for it in jobs if it.done()])
+            wanted = unended(jobs)
+            engine.submit(self.fitting.states_of(wanted))
+            if len(wanted) < len(jobs):
+                self._groups.leave([it for it in jobs if it.done()])
 
     def _run_again(self, job: Job, attempt: int) -> None:
         """A job is to be run again that has ended with an exception."""
-        need, retries = self.fitting.need_of(job), job.terms.retries
-        state = JobState(JobId(job.tid), job, need=need, retries=retries)
+        state = self.fitting.states_of([job])[0]
         state.attempt = attempt  # what still comes of the last one is of the past
         self.engine.submit([state])
 
@@ -282,8 +278,7 @@ class Client:
         if self._room is not None:
             self._room.release(number)
 
-    def _called(self, group: str) -> None:
-        """A callback of the group has returned; called in the callbacks' thread."""
+    def _called(self, group: str) -> None:  # in the callbacks' thread
         if self._inbox or self._is_posted or self._is_taking:
             # What it has submitted counts before it counts no more.
             with suppress(RuntimeError):  # nothing counts any more: the loop has been stopped
@@ -304,7 +299,7 @@ class Client:
 
     def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
         self.roster.node(link.name).attempts += len(jobs)
-        mark_sent([cast(Job, state.call) for state in jobs], link.name)
+        mark_sent(cast("list[Job]", [state.call for state in jobs]), link.name)
 
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
         if self._ended:
@@ -312,7 +307,7 @@ class Client:
         stats = self.roster.node(link.name)
         stats.njobs += len(jobs)
         stats.time += sum([it.outcome.seconds for it in jobs])
-        if any(it.outcome.raised for it in jobs):
+        if True in [it.outcome.raised for it in jobs]:  # quicker than any()
             jobs = [it for it in jobs if not self._is_considered(it)]
         self._accept(jobs)
 
@@ -324,22 +319,22 @@ class Client:
         content = bytes(view_of(it.payload)[: it.outcome.size - it.outcome.output])
         error = partial(decode_exception, content)
         accept = partial(self._accept, [it])
-        self._retrying.consider(Attempt(job, it.job.attempt, error, accept))
+        self._retrying.consider(Raised(job, it.job.attempt, error, accept))
         return True
 
     def _accept(self, jobs: Sequence[Finished]) -> None:
         """Jobs have ended in this way."""
-        ended = [(cast(Job, it.job.call), it.outcome, it.payload) for it in jobs]
-        called = [job for job, outcome, _ in ended if job.callback and not outcome.raised]
-        for job in called:
-            self._groups.calling(job.group)
-        for it in jobs:
-            arguments = cast(Job, it.job.call).arguments
-            if isinstance(arguments, Shared):
+        own = cast("list[Job]", [it.job.call for it in jobs])
+        called: list[Job] = []
+        for job, it in zip(own, jobs, strict=True):
+            if job.callback is not None and not it.outcome.raised:
+                called.append(job)
+                self._groups.calling(job.group)
+            if type(job.arguments) is Shared:
                 # Who else was given them, and has lost them since, may have forked.
-                self.sharing.take_back(arguments, it.outcome.freed and it.job.attempt == 1)
-        mark_finished(ended)
-        self._groups.leave([job for job, _, _ in ended])
+                self.sharing.take_back(job.arguments, it.outcome.freed and it.job.attempt == 1)
+        mark_finished(own, jobs)
+        self._groups.leave(own)
         for job in called:
             self._call_back(job)
         if self._backlog:
@@ -353,11 +348,16 @@ class Client:
             return
         ended, error = cast(Job, job.call), given_up(job.id, cause, mishaps)
         accept = partial(self._fail, ended, error)
+        if cause is Cause.POISONED:
+            self.history.isolate(ended, cause.value)
         if ended.terms.retry_on and cause is Cause.LIMIT:
-            self._retrying.consider(Attempt(ended, job.attempt, lambda: error, accept))
+            self._retrying.consider(Raised(ended, job.attempt, lambda: error, accept))
         else:
             accept()
         self._feed()
+
+    def attempt_failed(self, job: JobState, mishap: Mishap) -> None:
+        self.history.failed(cast(Job, job.call), mishap)
 
     def job_lost(self, link: Link) -> None:
         self.roster.node(link.name).lost += 1

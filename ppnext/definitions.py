@@ -8,12 +8,14 @@ when a node needs it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import cast
 from weakref import WeakValueDictionary
 
-from ppnext.nodes.roles import Definition
+from ppnext.nodes.roles import Call, Definition
 from ppnext.wire.payloads import Payload
 
-__all__ = ["Definitions"]
+__all__ = ["Definitions", "used_by"]
 
 _KEPT = 256
 """Most functions that are kept although no job calls them."""
@@ -107,3 +109,16 @@ class Definitions:
             if len(self._recent) == 1:
                 return  # the job that calls the newest comes next
             self._recent_size -= len(self._recent.popleft().payload or b"")
+
+
+def used_by(calls: Iterable[Call], digest: bytes) -> Definition | None:
+    """Return what some calls use under a content hash or name, if its payload is here."""
+    used = _all_used(it for call in calls for it in (call.definition, *call.uses))
+    return next((it for it in used if it.digest == digest and it.payload), None)
+
+
+def _all_used(used: Iterable[object]) -> Iterator[Definition]:
+    """Definitions, and those that they refer to."""
+    for definition in cast("Iterable[Definition]", used):
+        yield definition
+        yield from _all_used(definition.uses)

@@ -13,12 +13,12 @@ together and results that come together are handled together.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import cast
 
 from ppnext.audience import Audience, Finished
-from ppnext.definitions import Definitions
+from ppnext.definitions import Definitions, used_by
 from ppnext.nodes.link import Link
 from ppnext.nodes.roles import Call, Definition
 from ppnext.runtime.streams import Stream
@@ -26,6 +26,7 @@ from ppnext.sched.actions import (
     Action,
     Assign,
     End,
+    Failed,
     Kept,
     Release,
     Retract,
@@ -78,6 +79,8 @@ class Engine:
         self._definitions = Definitions(held_most)
         # Nodes that wait for a function which has to be fetched first.
         self._missing: dict[bytes, list[NodeId]] = {}
+        # Seconds to end in, of jobs that are asked for and are to be stopped if they are kept.
+        self._graces: dict[int, float] = {}
         self._numbers = count(1)
         self._acting = False
         # Whether an event was reported while actions were carried out.
@@ -91,8 +94,8 @@ class Engine:
 
     def submit(self, jobs: Sequence[JobState]) -> None:
         """Run jobs. The ``call`` of each is a ``Call``; no job here has their numbers."""
-        for job in jobs:
-            self._definitions.note(cast(Call, job.call).definition)
+        for call in cast("list[Call]", [job.call for job in jobs]):
+            self._definitions.note(call.definition)
         self._scheduler.on_submit(jobs)
         self._act()
 
@@ -134,7 +137,9 @@ class Engine:
     def stop(self, job: int, grace: float) -> None:
         """Stop a job that has been started; how it ends is told as always.
 
-        If its worker has died since, it has not been started again: then it is given back.
+        If it is not known whether it has been started, it is asked for first, and given back if it
+        has not: its worker may have died since, or whoever wants it stopped was told too much by
+        an answer that was given before the job had come.
         """
         state = self.state_of(job)
         if state is None:
@@ -142,6 +147,7 @@ class Engine:
         if state.kept and state.node in self.links:
             self.links[state.node].stop((state.id, state.attempt), grace)
         else:
+            self._graces[job] = grace
             self.withdraw([job])
 
     def withdraw(self, jobs: Iterable[int]) -> None:
@@ -224,9 +230,7 @@ class Engine:
             # Registered under its hash is the newest of several equal ones; another may be in use.
             # Objects are not registered at all.
             jobs = self._scheduler.nodes[link.node].held.values()
-            calls = [cast(Call, job.call) for job in jobs]
-            used = _all_used(it for call in calls for it in (call.definition, *call.uses))
-            definition = next((it for it in used if it.digest == digest and it.payload), None)
+            definition = used_by([cast(Call, job.call) for job in jobs], digest)
         if definition is not None:
             link.define(definition)
         else:
@@ -257,13 +261,8 @@ class Engine:
             self._audience.node_resized(link)
             self._act()
 
-    def on_wanted(self, slots: int) -> None:
+    def on_here(self, slots: int | None = None) -> None:
         self._scheduler.on_here(slots)
-        self._act()
-
-    def look_again(self) -> None:
-        """Countable things of this machine may have come back from other engines."""
-        self._scheduler.on_here()
         self._act()
 
     def on_draining(self, link: Link) -> None:
@@ -305,6 +304,8 @@ class Engine:
         elif isinstance(action, Stop):
             if action.node in self.links:
                 self.links[action.node].stop(action.job, action.grace)
+        elif isinstance(action, Failed):
+            self._audience.attempt_failed(action.job, action.mishap)
         elif isinstance(action, End):
             self._audience.job_ended(action.job, action.cause, action.mishaps)
         elif isinstance(action, Release):
@@ -312,9 +313,17 @@ class Engine:
             self._audience.node_gone(link, None)
             link.close("not needed any more")
         elif isinstance(action, Withdrawn):
+            self._graces.pop(action.job.id, None)
             self._audience.job_withdrawn(action.job.id, True)
         elif isinstance(action, Kept):
+            self._kept(action.job)
             self._audience.job_withdrawn(action.job, False)
+
+    def _kept(self, job: JobId) -> None:
+        """A job stays that was asked for; if it runs, it may have to be stopped."""
+        grace, state = self._graces.pop(job, None), self.state_of(job)
+        if grace is not None and state is not None and state.kept:
+            self.stop(job, grace)
 
     def _held(self, link: Link, job: int, attempt: int) -> JobState | None:
         """The job, if the node holds this attempt at it."""
@@ -389,10 +398,3 @@ class Engine:
     def rescheduled(self) -> int:
         """How many attempts were lost and followed by another."""
         return self._scheduler.rescheduled
-
-
-def _all_used(used: Iterable[object]) -> Iterator[Definition]:
-    """Definitions, and those that they refer to."""
-    for definition in cast("Iterable[Definition]", used):
-        yield definition
-        yield from _all_used(definition.uses)

@@ -10,12 +10,12 @@ its jobs require the version that is here, unless they say themselves what is go
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from ppnext.needs import Facts, Need, distributions, fits, minor, with_same
 from ppnext.sched.claim import Claim, claimed
-from ppnext.sched.model import JobId, NodeId, NodeKind
+from ppnext.sched.model import JobId, JobState, NodeId, NodeKind
 from ppnext.terms import DEFAULT
 from ppnext.wire.messages import SINCE, Limits, Stop
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ppnext.engine import Engine
     from ppnext.job import Job
     from ppnext.nodes.link import Link
+    from ppnext.shipping.functions import Definition
 
 __all__ = ["Fitting", "claim_of", "priority_of", "why_not"]
 
@@ -118,6 +119,21 @@ class Fitting:
             limits.resources,
         )
         return None if need == _NOTHING else need
+
+    def states_of(self, jobs: Iterable[Job]) -> list[JobState]:
+        """Return what the scheduler is told of jobs."""
+        states = []
+        plain: Definition | None = None
+        for job in jobs:
+            terms = job.terms
+            if terms is DEFAULT and job.definition is plain:
+                states.append(JobState(JobId(job.tid), job))
+                continue
+            need = self.need_of(job)
+            states.append(JobState(JobId(job.tid), job, need=need, retries=terms.retries))
+            if terms is DEFAULT and need is None:
+                plain = job.definition  # the next one mostly calls the same
+        return states
 
     def refused(self, job: Job, link: Link, arguments: bool) -> Need:
         """A node's Python cannot load a job. Return what the job needs now.

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from ppnext.job import Job
-from ppnext.terms import DEFAULT
 
 __all__ = ["Outbox"]
 
@@ -24,15 +23,17 @@ class Outbox:
         # Almost always the only one.
         self._plain = self._queues[0] = deque[Job]()
 
-    def extend(self, jobs: Iterable[Job]) -> None:
-        """Add jobs; each goes behind those of the same priority."""
-        plain = self._plain
-        for job in jobs:
-            terms = job.terms
-            if terms is DEFAULT or not terms.priority:
-                plain.append(job)
-            else:
-                self._queues.setdefault(terms.priority, deque()).append(job)
+    def extend(self, jobs: Iterable[Job], special: bool = True) -> None:
+        """Add jobs; each goes behind those of the same priority.
+
+        Args:
+            special: whether any of them may have a priority.
+        """
+        if special:
+            for job in jobs:
+                self._queues.setdefault(job.terms.priority, deque()).append(job)
+        else:
+            self._plain.extend(jobs)
 
     def take(self, most: int, has_room: Callable[[int], bool]) -> list[Job]:
         """Take the next jobs, all of one priority; none if there is no room for any.

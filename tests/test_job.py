@@ -20,16 +20,19 @@ from concurrent.futures import (
 
 import pytest
 
+from ppnext.audience import Finished
 from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, NodeLost, RemoteError
 from ppnext.job import Job, mark_finished, mark_sent
 from ppnext.nodes.guard import GRACE
+from ppnext.sched.model import JobId, JobState
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.outcomes import encode_exception, encode_result
 from ppnext.wire.messages import Outcome
 from ppnext.wire.payloads import Block
 
 PATIENCE = 20.0
+STATE = JobState(JobId(0), None)
 
 
 class Owner:
@@ -82,7 +85,7 @@ def send(job, node="local"):
 def report(job, raised, content, output=b"", dropped=0):
     size = len(content) + len(output)
     outcome = Outcome(job.tid, 1, size, raised, 0.1, len(output), dropped)
-    mark_finished([(job, outcome, content + output)])
+    mark_finished([job], [Finished(STATE, outcome, content + output)])
 
 
 def finish(job, value, output=b"", dropped=0):
@@ -250,7 +253,7 @@ def test_done_callbacks_run_in_the_callback_thread(job, owner):
 def test_a_large_result_is_read_where_it_lies(job):
     content = joined(encode_result("x" * 300_000, 5))
     outcome = Outcome(7, 1, len(content) + 5, False, 0.1, 5)
-    mark_finished([(job, outcome, Block(bytearray(content + b"said\n")))])
+    mark_finished([job], [Finished(STATE, outcome, Block(bytearray(content + b"said\n")))])
     assert job() == "x" * 300_000
     assert job.output == "said\n"
 
@@ -274,7 +277,8 @@ def test_jobs_that_end_together(owner):
     jobs[1].cancel()
     mark_sent(jobs, "node1")
     content = joined(encode_result(5, 5))
-    mark_finished([(job, Outcome(0, 1, len(content), False, 0.1), content) for job in jobs])
+    outcome = Outcome(0, 1, len(content), False, 0.1)
+    mark_finished(jobs, [Finished(STATE, outcome, content) for _ in jobs])
     assert [job.cancelled() for job in jobs] == [False, True, False]
     assert [job.result(0) for job in (jobs[0], jobs[2])] == [5, 5]
 

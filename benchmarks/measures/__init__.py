@@ -10,7 +10,9 @@
 * queue: jobs that nobody runs yet: what they hold in the client, what one more costs.
 * shipping: functions by reference, by source and by value, and a package of modules that comes
   along: what submitting costs, the first job and later ones.
+* control: jobs that are cancelled while they run, or have a time that runs out.
 * idle: processor time of a system with nothing to do.
+* share: a client's single jobs, while another client of the daemon has very many queued.
 * scheduler: the scheduler by itself, on clusters that do not exist.
 * cold: from the start of a fresh interpreter to the first result, and the import alone.
 
@@ -63,7 +65,10 @@ class Sizes(NamedTuple):
     queued: int = 1_000_000
     submits: int = 10_000
     firsts: int = 25
+    stops: int = 15
     idle_seconds: float = 10.0
+    queued_by_another: int = 100_000
+    guests: int = 20
 
     def scaled(self, share: float, single: float, calls: float) -> Sizes:
         """Return these sizes for a slow peer."""
@@ -93,7 +98,10 @@ QUICK = Sizes(
     queued=200_000,
     submits=2_000,
     firsts=10,
+    stops=7,
     idle_seconds=5.0,
+    queued_by_another=20_000,
+    guests=10,
 )
 
 GROUPS = {
@@ -105,7 +113,9 @@ GROUPS = {
     "broadcast": Group(3, 1, 90, 0.85),
     "queue": Group(2, 1, 120, 0.9),
     "shipping": Group(5, 2, 60, 0.93),
+    "control": Group(3, 1, 60, 0.94),
     "idle": Group(1, 1, 40, 0.95),
+    "share": Group(3, 1, 60, 0.97),
     "scheduler": Group(1, 1, 300, 1.0),
 }
 
@@ -150,8 +160,11 @@ MEASURES = {
         Measure("package_next", "the same, with a second package", "ms", False),
         Measure("package_switch", "a bare job and one with it in turn, over a row", "µs", False),
         Measure("package_later", "later jobs with it ÷ bare ones", "×", False),
+        Measure("stop_reuse", "cancel to next job in its slot", "ms", False),
+        Measure("timeout_late", "end of a job's time to its error", "ms", False),
         Measure("idle", "CPU with nothing to do, client's side", "%", False),
         Measure("idle_daemon", "CPU with nothing to do, ppserver", "%", False),
+        Measure("share_delay", "a job among 100,000 of another, worst, over one", "ms", False),
         Measure("startup", "start-up and first result", "ms", False),
         Measure("cold", "cold process to first result", "ms", False),
         Measure("import", "import", "ms", False),

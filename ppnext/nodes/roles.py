@@ -93,8 +93,8 @@ class Owner(Protocol):
     def on_draining(self, link: Link) -> None:
         """The node is to get no more jobs, and to be closed when it has none."""
 
-    def on_wanted(self, slots: int) -> None:
-        """There are to be so many workers on this machine."""
+    def on_here(self, slots: int | None = None) -> None:
+        """This machine has so many slots from now on; None: countable things may have come back."""
 
     def on_stopped(self, link: Link, job: JobRef, verdict: Verdict) -> None:
         """A worker has ended a job that it was told to stop, for going beyond a limit."""

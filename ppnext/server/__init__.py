@@ -10,11 +10,15 @@ on to worker processes.
 * ``claims``   what the jobs of a session take, and whether the daemon has it
 * ``results``  how jobs have ended, as messages for the client
 * ``daemon``   sessions, fair shares, signals, the end
+* ``politeness`` how many slots the owner of the machine leaves
+* ``yielding`` slots that are given back while others use the machine
+* ``guests``   jobs of a session that are suspended, continued, or given up
 * ``slots``    how many slots a session could use
 * ``answers``  jobs that a session hands back or has kept
 * ``inquiries`` what a session's client and workers want to know of each other
 * ``shelf``    what clients have brought before
 * ``keyring``  the accepted keys, and when they change
+* ``draining`` tells ppservers that run here to end
 * ``keytools`` making, listing, moving and revoking keys
 * ``cli``      the ``ppserver`` command
 """

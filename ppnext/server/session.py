@@ -33,6 +33,7 @@ from ppnext.sched.stock import Stock
 from ppnext.server.answers import Answers
 from ppnext.server.calls import ClientCall
 from ppnext.server.claims import claim_in, claim_of, lump, refusal, weight
+from ppnext.server.guests import Guests
 from ppnext.server.inquiries import Inquiries
 from ppnext.server.results import Results, died
 from ppnext.server.shelf import Shelf
@@ -112,10 +113,7 @@ class Session:
         self._loop = loop = turn.loop
         self._owner = owner
         self._offered = hello.slots
-        self._greeted = False
-        self._draining = False
-        self._closed = False
-        self._leaving = False
+        self._greeted = self._draining = self._closed = self._leaving = False
         self._cooling: asyncio.TimerHandle | None = None
         # The client's attempt number of each job that has not ended here.
         self._attempts: dict[int, int] = {}
@@ -134,6 +132,7 @@ class Session:
         self.pool = WorkerPool(
             turn, engine, engine.new_node, hello.name, path, 5, environment, sharing, restart
         )
+        self.guests = Guests(engine, self.pool, self._attempts)
         connection = Connection(loop.time(), heartbeat, allocate=self.pool.sharing.allocate)
         self._stream = Stream(turn, client.socket, connection, self._on_messages, self._on_end)
         self._hello, self._leftover = hello, client.leftover
@@ -158,7 +157,7 @@ class Session:
     @property
     def occupied(self) -> int:
         """How many slots its workers and their jobs occupy."""
-        return max(len(self.pool.processes), self._engine.here.busy())
+        return max(self.pool.active, self._engine.here.busy())
 
     @property
     def jobs_here(self) -> int:
@@ -167,7 +166,7 @@ class Session:
 
     def look_again(self) -> None:
         """Jobs of other sessions may have given back what jobs here wait for."""
-        self._engine.look_again()
+        self._engine.on_here()
 
     def offer(self, slots: int) -> None:
         """Tell the client how many jobs run here at a time for it."""
@@ -181,7 +180,7 @@ class Session:
             return
         self._draining = True
         self._stream.send(Offer(0))
-        self._engine.withdraw(list(self._attempts))
+        self.guests.hand_back()
         self._leave_if_drained()
 
     def close(self, reason: str) -> None:
@@ -274,11 +273,9 @@ class Session:
         self._demand_changed()
 
     def _on_retract(self, retract: Retract) -> None:
-        known = []
+        known = [job for job, attempt in retract.jobs if self._attempts.get(job) == attempt]
         for job, attempt in retract.jobs:
-            if self._attempts.get(job) == attempt:
-                known.append(job)
-            else:
+            if self._attempts.get(job) != attempt:
                 self._answers.kept((job, attempt))
         self._engine.withdraw(known)
 
@@ -324,8 +321,10 @@ class Session:
         self._stream.send(died(job.id, self._left(job), mishaps[-1]))
         self._demand_changed()
 
-    def job_lost(self, link: Link) -> None:
-        """Told to the client by ``job_ended``."""
+    def attempt_failed(self, job: JobState, mishap: Mishap) -> None:
+        """Told by ``job_ended``, like the next."""
+
+    def job_lost(self, link: Link) -> None: ...
 
     def job_withdrawn(self, job: int, withdrawn: bool) -> None:
         attempt = self._attempts.get(job)

@@ -129,16 +129,25 @@ class Library:
         found = self._functions.pop(digest)
         return bytes(view_of(found.payload)) if isinstance(found, _Unloaded) else b""
 
-    def get(self, digest: bytes, enter: Callable[[Entries], None]) -> Function:
-        """Return a function that is here, loading it the first time.
+    def get(
+        self,
+        digest: bytes,
+        enter: Callable[[Entries], None],
+        fetch: Callable[[bytes], None],
+    ) -> Function:
+        """Return a function, loading it the first time.
 
         Args:
             enter: told which of the user's modules it sees, before it is loaded or used.
+            fetch: called if it is not here; it is when this returns.
 
         Raises:
             Exception: whatever loading the function or its modules raises.
         """
-        found = self._functions[digest]
+        found = self._functions.get(digest)
+        if found is None:
+            fetch(digest)
+            found = self._functions[digest]
         if isinstance(found, _Unloaded):
             found = self._functions[digest] = self._load(digest, found.payload, enter)
         else:

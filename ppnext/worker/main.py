@@ -17,6 +17,7 @@ from threading import Lock, Thread
 from time import perf_counter
 
 from ppnext.errors import NotShippable, ResultNotShippable, UnsuitablePython
+from ppnext.runtime.niceness import give_way
 from ppnext.runtime.progress import Progress
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.shipping.broadcasts import set_source
@@ -158,10 +159,8 @@ class Worker:
         """Call a function and pickle what it returns; nothing else is left of the call."""
         if task.limits is not None:
             self._inbox.send(Began(task.job, task.attempt, False))
-        if task.function not in self._library:
-            self._fetch(task.function, lambda: task.function in self._library, "the function")
         try:
-            call = self._library.get(task.function, self._modules.enter)
+            call = self._library.get(task.function, self._modules.enter, self._fetch_function)
         except UnsuitablePython as error:
             raise _NotForThisPython(error, arguments=False) from None
         try:
@@ -217,6 +216,9 @@ class Worker:
                 "nobody wants the job any more, or its client never had it"
             )
 
+    def _fetch_function(self, digest: bytes) -> None:
+        self._fetch(digest, lambda: digest in self._library, "the function")
+
     def _object(self, name: bytes) -> object:
         """Return a broadcast object that the present job uses."""
         if not self._library.holds(name):
@@ -266,6 +268,7 @@ def main(jobs: int, control: int, lifeline: int, progress: int) -> None:
         lifeline: descriptor of a pipe that ends when the parent does.
         progress: descriptor of the memory where the job that runs is noted.
     """
+    give_way(os.environ)  # before there are threads
     own = (jobs, control, lifeline, progress)
     for descriptor in own:
         os.set_inheritable(descriptor, False)

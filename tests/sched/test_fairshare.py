@@ -75,6 +75,11 @@ def test_an_offer_is_never_less_than_the_share(total: int, wanted: dict[int, int
     assert all(told[session] >= max(1, share[session]) for session in wanted) or total == 0
 
 
+def test_nobody_is_offered_a_slot_when_there_is_none() -> None:
+    assert offers(0, {"a": 0, "b": 0}) == {"a": 0, "b": 0}
+    assert shares(0, {"a": 3, "b": 0}) == {"a": 0, "b": 0}
+
+
 # Jobs that take several slots.
 
 LARGE = Lump(4, 4)
