@@ -46,17 +46,27 @@ class Guests:
         return [it for it in self._pool.workers if it.suspended_since is not None]
 
     @property
+    def busy(self) -> int:
+        """How many slots the jobs that run take."""
+        return sum(self.slots_of(worker) for worker in self.running)
+
+    @property
     def excess(self) -> int:
-        """How many more run than the session is to have."""
-        return len(self.running) - self._pool.wanted
+        """How many more slots they take than the session is to have."""
+        return self.busy - self._pool.wanted
+
+    def slots_of(self, worker: Worker) -> int:
+        """Return how many slots the job of a worker takes."""
+        node = self._engine.here.nodes.get(worker.link.node)
+        return 1 if node is None else 1 + node.extra
 
     def hand_back(self) -> None:
         """Give the client back what has not been started."""
         states = map(self._engine.state_of, list(self._attempts))
         self._engine.withdraw([state.id for state in states if state and not state.kept])
 
-    def suspend(self, now: float) -> None:
-        """Suspend one job.
+    def suspend(self, now: float) -> int:
+        """Suspend one job; return how many slots it takes.
 
         Args:
             now: the time of the loop.
@@ -64,6 +74,7 @@ class Guests:
         worker = self.running[-1]
         _log.info("worker process %d is suspended: its machine is needed", worker.process.pid)
         self._pool.suspend(worker, now)
+        return self.slots_of(worker)
 
     def give_up(self, before: float) -> None:
         """Let go of jobs that have been suspended for too long.

@@ -94,11 +94,15 @@ class Yielding:
             guests.give_up(now - self._courtesy.after)
         if not self.slots:
             self._hand_back()  # what has come since, before its client had heard of it
-        excess = sum(len(guests.running) for guests in self._guests()) - self.slots
-        for _ in range(excess):
+        room = self.slots - sum(guests.busy for guests in self._guests())
+        while room < 0:
             running = [guests for guests in self._guests() if guests.running]
-            max(running, key=lambda guests: guests.excess).suspend(now)
-        waiting = [it for guests in self._guests() for it in guests.suspended]
-        waiting.sort(key=lambda it: it.suspended_since or 0.0)
-        for worker in waiting[: max(0, -excess)]:
-            worker.proceed()
+            room += max(running, key=lambda guests: guests.excess).suspend(now)
+        waiting = [
+            (it, guests.slots_of(it)) for guests in self._guests() for it in guests.suspended
+        ]
+        waiting.sort(key=lambda it: it[0].suspended_since or 0.0)
+        for worker, slots in waiting:
+            if slots <= room and worker.suspended_since != now:
+                worker.proceed()
+                room -= slots

@@ -117,6 +117,24 @@ def test_jobs_are_suspended_as_others_need_processors_and_continued_afterwards(
     assert [job.attempts for job in jobs] == [1] * 4
 
 
+def test_a_large_job_counts_with_all_its_slots(
+    polite: Start, connect: Connect, stage: Stage
+) -> None:
+    daemon = polite()
+    client = connect(daemon)
+    large = submit(client, stage, 1, threads=3)
+    visitors = [stage.next()]
+    small = submit(client, stage, 1)
+    visitors.append(stage.next())
+    daemon.others_use(2.0)
+    assert stopped(visitors, 1), "two slots are left"
+    daemon.others_use(0.0)
+    stopped(visitors, 0)
+    for visitor in visitors:
+        visitor.release()
+    assert [job() for job in (*large, *small)] == ["done"] * 2
+
+
 def test_jobs_that_have_not_been_started_are_given_back_at_once(
     polite: Start, connect: Connect, stage: Stage
 ) -> None:
