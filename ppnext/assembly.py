@@ -85,15 +85,17 @@ class Assembly:
         self.submitter = Submitter(self.client, sharing, outfitter, proto)
         self.thread.post(self.pool.resize, ncpus)
 
-    def use_network(self, network: Network, key: Key, silence: float) -> None:
+    def use_network(self, network: Network, key: Key, silence: float, rescue: bool) -> None:
         """Look for ppservers and use them from now on.
 
         Args:
             network: which.
             key: proves to them that this client may.
             silence: seconds after which a silent one is given up.
+            rescue: whether jobs on slow or silent ones are started elsewhere as well.
         """
         self.client.fitting.has_network = True
+        self.client.rescue.is_on = rescue
         self.thread.post(self._start_network, network, key, silence)
 
     def _start_network(self, network: Network, key: Key, silence: float) -> None:

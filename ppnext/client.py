@@ -28,6 +28,7 @@ from ppnext.needs import Facts, Need
 from ppnext.nodes.link import Link
 from ppnext.outbox import Outbox
 from ppnext.provisions import Provisions
+from ppnext.rescue import Rescue
 from ppnext.retrying import Attempt, Retrying
 from ppnext.roster import Roster
 from ppnext.runtime.attendance import Attendance
@@ -42,6 +43,7 @@ from ppnext.shipping.outfit import Outfitter
 from ppnext.standing import Standing
 from ppnext.stats import format_stats
 from ppnext.terms import DEFAULT
+from ppnext.twins import Twins
 from ppnext.wire.messages import Unfit
 from ppnext.wire.payloads import Payload, view_of
 
@@ -73,6 +75,8 @@ class Client:
         self._callbacks = CallbackThread()
         self.engine = Engine(self, policy, why_not, priority_of)
         self.fitting = Fitting(self.engine)
+        self._twins = Twins(self.engine, self.job_ended)
+        self.rescue = Rescue(thread.turn, thread.loop.time, self.engine, self._twins)
         self._provisions = Provisions(outfitter, self.engine, thread.post)
         # Why servers that were tried are not connected, by address.
         self.troubles: dict[str, str] = {}
@@ -85,7 +89,7 @@ class Client:
         self._is_taking = False
         self._backlog = Outbox()
         self._retrying = Retrying(thread.turn, self._run_again)
-        self._standing = Standing(self.engine, self._backlog, self._retrying)
+        self._standing = Standing(self.engine, self._backlog, self._retrying, self._twins)
         self._deadlines = Deadlines(thread.turn, self.engine, self._describe, self._fail)
         self._groups = Groups(self._make_room)
         self.roster = Roster()
@@ -148,7 +152,6 @@ class Client:
         """
         if self._callbacks.is_current:
             raise RuntimeError("a callback cannot wait for jobs: it would wait for itself")
-
         if not self._destroyed:
             self._thread.ask(_nothing)  # all that was submitted before counts
         return self._groups.wait(group, timeout)
@@ -166,7 +169,7 @@ class Client:
         """Return the jobs that have not ended, of a group or of all."""
         if self._destroyed:
             return []
-        jobs = self._thread.ask(self._open_jobs)
+        jobs = dict.fromkeys(self._thread.ask(self._open_jobs))
         return [job for job in jobs if not job.done() and group in (None, job.group)]
 
     def _open_jobs(self) -> list[Job]:
@@ -197,7 +200,7 @@ class Client:
         """How many jobs have not ended."""
         if self._ended:
             return 0
-        out = self.engine.unfinished + len(self._retrying)
+        out = self.engine.unfinished - len(self._twins) + len(self._retrying)
         return out + len(self._backlog) + len(self._inbox)
 
     def _fail_inbox(self) -> None:
@@ -257,7 +260,7 @@ class Client:
         self._groups.leave([job])
 
     def _cancel(self, job: Job, grace: float) -> None:
-        self.engine.cancel(job.tid, grace)
+        self._twins.cancel(job, grace)
         self._retrying.forget(job)
         self._groups.leave([job])
 
@@ -300,10 +303,12 @@ class Client:
     def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
         self.roster.node(link.name).attempts += len(jobs)
         mark_sent(cast("list[Job]", [state.call for state in jobs]), link.name)
+        self.rescue.watch()
 
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
         if self._ended:
             return
+        jobs = self._twins.settle(jobs, link)
         stats = self.roster.node(link.name)
         stats.njobs += len(jobs)
         stats.time += sum([it.outcome.seconds for it in jobs])
@@ -344,7 +349,7 @@ class Client:
         self._callbacks.post(job.call_back, afterwards=lambda: self._called(job.group))
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        if self._ended:
+        if self._ended or self._twins.outlives(job, cause, mishaps):
             return
         ended, error = cast(Job, job.call), given_up(job.id, cause, mishaps)
         accept = partial(self._fail, ended, error)
@@ -360,10 +365,10 @@ class Client:
     def job_withdrawn(self, job: int, withdrawn: bool) -> None:
         self._deadlines.withdrawn(job, withdrawn)
 
-    def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> Need:
+    def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> Need | None:
         need = self.fitting.refused(cast(Job, job.call), link, unfit.arguments)
         self._thread.post(self._feed)
-        return need
+        return None if self._twins.refused(job) else need
 
     def facts_of(self, link: Link) -> Facts:
         return self.fitting.facts_of(link)

@@ -13,7 +13,7 @@ together and results that come together are handled together.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import cast
 
@@ -333,6 +333,10 @@ class Engine:
         state = self._scheduler.jobs.get(JobId(job))
         link = None if state is None or state.node is None else self.links.get(state.node)
         return link.jobs if link is not None and link.kind is NodeKind.WORKER else None
+
+    def held_by(self, link: Link) -> Collection[JobState]:
+        """The jobs that a node holds, in the order in which they were sent."""
+        return self._scheduler.nodes[link.node].held.values()
 
     def states(self) -> list[JobState]:
         """The jobs that have not ended."""

@@ -72,6 +72,7 @@ class Server:
         ship_roots: folders whose modules are the user's own and come along with jobs, besides those
             of the script and the current one.
         ship: installed distributions that come along as well, pure Python only.
+        rescue: start the last jobs on slow or silent machines on idle ones as well.
         terms: for all jobs that say nothing else; see ``Asked``.
 
     Raises:
@@ -94,6 +95,7 @@ class Server:
         backlog: int | None = None,
         ship_roots: Iterable[str | os.PathLike[str]] = (),
         ship: Iterable[str] = (),
+        rescue: bool = True,
         **terms: Unpack[Asked],
     ) -> None:
         self._ncpus = check_ncpus(ncpus)
@@ -128,7 +130,7 @@ class Server:
             raise
         self._destroyed = False
         if network is not None and key is not None:
-            self._parts.use_network(network, key, silence)
+            self._parts.use_network(network, key, silence, rescue)
         _servers.add(self)
 
     # Jobs.

@@ -28,6 +28,7 @@ class Need(NamedTuple):
         limited: whether it is to be held to limits.
         node: pattern of the names of nodes that may run it; None for any.
         priority: those with a higher one are placed first. Nodes do not care.
+        avoid: names of nodes that are not to run it.
     """
 
     python: str | None = None
@@ -36,6 +37,7 @@ class Need(NamedTuple):
     limited: bool = False
     node: str | None = None
     priority: int = 0
+    avoid: frozenset[str] = frozenset()
 
 
 class Facts(NamedTuple):
@@ -124,6 +126,8 @@ def fits(need: Need, facts: Facts) -> str | None:
         return f"has Python {facts.python}, which does not know the function's syntax"
     if need.node is not None and not _is_named(facts.name, need.node):
         return f"is not {need.node}"
+    if facts.name in need.avoid:
+        return "is not to run it a second time"
     if need.limited and not facts.limits:
         return "has an older ppnext, which cannot hold jobs to limits"
     for requirement in need.requires:

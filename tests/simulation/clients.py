@@ -27,6 +27,7 @@ from ppnext.sched.model import JobState, Mishap
 from ppnext.sched.policy import Policy
 from ppnext.shipping.outfit import Outfitter
 from ppnext.terms import Terms
+from ppnext.twins import FIRST_NUMBER
 from ppnext.version import VERSION
 from ppnext.wire.connection import Heartbeat
 from ppnext.wire.keys import Key
@@ -73,16 +74,20 @@ class Watched(Client):
         super().__init__(cast(LoopThread, thread), policy, outfitter, sharing)
 
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
-        wanted = [it for it in jobs if not cast(Job, it.job.call).done()]
+        # Of a job and its twin, if they end together, the first counts.
+        wanted = {it.job.call: it for it in reversed(jobs) if not cast(Job, it.job.call).done()}
         super().jobs_finished(jobs, link)
-        for it in wanted:
+        for it in reversed(wanted.values()):
             self._machine.finished(it, link)
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         was_done = cast(Job, job.call).done()
+        self._machine.kernel.happened["a twin was given up"] += job.id >= FIRST_NUMBER
         super().job_ended(job, cause, mishaps)
         if not was_done and cast(Job, job.call).done():
             self._machine.given_up(job, cause, mishaps)
+        elif not was_done and job.id < FIRST_NUMBER:
+            self._machine.kernel.happened["a first was given up before its twin"] += 1
 
 
 class ClientMachine(Machine):
@@ -130,6 +135,7 @@ class ClientMachine(Machine):
         )
         thread.post(self.pool.resize, self.slots)
         self.client.fitting.has_network = True
+        self.client.rescue.is_on = True
         thread.post(self._start_network)
 
     def _start_network(self) -> None:
@@ -148,7 +154,7 @@ class ClientMachine(Machine):
         self.client.troubles = remote.troubles
         self.thread.spawn(remote.run())
 
-    def attempt_of(self, plan: Plan, session: str, attempt: int) -> int:
+    def attempt_of(self, job: int, session: str, attempt: int) -> int:
         return attempt
 
     def on_turn(self) -> None:
@@ -231,6 +237,10 @@ class ClientMachine(Machine):
             f"{plan}: the result of attempt {execution.attempt} was taken for that of attempt "
             f"{finished.job.attempt}"
         )
+        if finished.job.id >= FIRST_NUMBER:
+            self.kernel.happened["a twin was first"] += 1
+        elif any(it.plan is plan and it.is_twin for it in self.register.executions):
+            self.kernel.happened["a twin was too late"] += 1
         self._tell(plan, "raised" if plan.raises else "result")
 
     def given_up(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
@@ -239,7 +249,8 @@ class ClientMachine(Machine):
         error = user.exception(0)
         assert type(error) is type(given_up(job.id, cause, mishaps)), f"{user} ended as {error!r}"
         plan = self._plan(user)
-        most = Policy().poison_limit + job.losses
+        # A twin is not started after a death, but it may bring one about.
+        most = Policy().poison_limit + job.losses + 1
         assert plan.kills <= most, f"{plan} was let kill {plan.kills} workers"
         self._tell(plan, type(error).__name__)
 
@@ -296,5 +307,6 @@ class ClientMachine(Machine):
             assert not living, f"{living[0].name} has outlived its client"
             return
         assert self.client.unfinished == 0, f"{self.name} counts jobs that have ended"
+        assert len(self.client._twins) == 0, f"{self.name} has twins of jobs that have ended"
         assert len(living) == len(self.pool.processes) == self.slots
         check_idle(self.engine)

@@ -77,10 +77,12 @@ class Execution:
     Attributes:
         plan: the job.
         attempt: its client's attempt.
+        is_twin: whether it was started while another was thought to run.
     """
 
     plan: Plan
     attempt: int
+    is_twin: bool = False
 
 
 class Register:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tests.simulation.jobs import Plan, Register
+from tests.simulation.jobs import Register
 from tests.simulation.kernel import Kernel
 from tests.simulation.loop import Timer, VirtualLoop
 from tests.simulation.network import Network
@@ -90,7 +90,7 @@ class Machine:
         """Raise AssertionError if anything is left of jobs although all have ended."""
         raise NotImplementedError
 
-    def attempt_of(self, plan: Plan, session: str, attempt: int) -> int:
+    def attempt_of(self, job: int, session: str, attempt: int) -> int:
         """Return the client's attempt that a worker's one belongs to."""
         raise NotImplementedError
 
