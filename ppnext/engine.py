@@ -32,7 +32,7 @@ from ppnext.sched.actions import (
     Stop,
     Withdrawn,
 )
-from ppnext.sched.model import JobId, JobState, Limit, NodeId, NodeKind, Verdict
+from ppnext.sched.model import JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Fits, PriorityOf
 from ppnext.sched.scheduler import Scheduler
@@ -118,6 +118,11 @@ class Engine:
             grace: seconds that it has to end by itself, if it runs.
         """
         self._scheduler.on_cancel(JobId(job), grace)
+        self._act()
+
+    def blame(self, job: int, mishaps: tuple[Mishap, ...]) -> None:
+        """A job is to blame for deaths of workers under another number."""
+        self._scheduler.on_blamed(JobId(job), mishaps)
         self._act()
 
     def stop(self, job: int, grace: float) -> None:

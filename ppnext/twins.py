@@ -5,6 +5,7 @@ most. To everybody else it does not exist. Which of the two ends by itself first
 and the other one is cancelled; where both end without a result, the job ends as its first has. So:
 
 * a twin that is lost, refused or stopped is forgotten, and the job goes on as if it had never been;
+  only the death of a worker under it counts as one under its job;
 * a first that is given up while its twin lives is remembered, and told if the twin fails, too; but
   one that went beyond a limit is the job's end;
 * what a twin raises does not count if its job may be run again after exceptions: that is for the
@@ -159,7 +160,7 @@ class Twins:
         """A job or a twin has ended without a result. Return whether its job goes on."""
         pair = self._pairs.get(cast(Job, state.call).tid)
         if state.id >= FIRST_NUMBER:
-            self._failed(state, pair)
+            self._failed(state, pair, tuple(it for it in mishaps if it.blamed))
             return True
         if pair is None:
             return False
@@ -189,13 +190,19 @@ class Twins:
         self._forget(pair)
         return True
 
-    def _failed(self, twin: JobState, pair: _Pair | None) -> None:
-        """A twin has ended, and its job has not."""
+    def _failed(self, twin: JobState, pair: _Pair | None, blamed: tuple[Mishap, ...] = ()) -> None:
+        """A twin has ended, and its job has not.
+
+        Args:
+            blamed: the death that it is to blame for, if it is.
+        """
         if pair is None or pair.twin != twin.id:
             return
         pair.twin = None
         if pair.ending is not None:
             self._end(*pair.ending)
+        elif blamed:
+            self._engine.blame(pair.job.tid, blamed)
 
     def _forget(self, pair: _Pair) -> None:
         """A job has ended: so have both attempts, in a moment."""

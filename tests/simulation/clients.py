@@ -82,7 +82,8 @@ class Watched(Client):
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         was_done = cast(Job, job.call).done()
-        self._machine.kernel.happened["a twin was given up"] += job.id >= FIRST_NUMBER
+        if job.id >= FIRST_NUMBER:
+            self._machine.twin_lost(cast(Job, job.call), mishaps[-1])
         super().job_ended(job, cause, mishaps)
         if not was_done and cast(Job, job.call).done():
             self._machine.given_up(job, cause, mishaps)
@@ -243,14 +244,19 @@ class ClientMachine(Machine):
             self.kernel.happened["a twin was too late"] += 1
         self._tell(plan, "raised" if plan.raises else "result")
 
+    def twin_lost(self, job: Job, mishap: Mishap) -> None:
+        """A second attempt at a job has ended without a result."""
+        self.kernel.happened["a twin was lost"] += 1
+        self._plan(job).twins_lost += not mishap.blamed
+
     def given_up(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         """A job has ended without a result."""
         user = cast(Job, job.call)
         error = user.exception(0)
         assert type(error) is type(given_up(job.id, cause, mishaps)), f"{user} ended as {error!r}"
         plan = self._plan(user)
-        # A twin is not started after a death, but it may bring one about.
-        most = Policy().poison_limit + job.losses + 1
+        # Nobody hears of deaths on a silent machine; it may not be given up yet.
+        most = Policy().poison_limit + job.losses + plan.twins_lost + 1
         assert plan.kills <= most, f"{plan} was let kill {plan.kills} workers"
         self._tell(plan, type(error).__name__)
 

@@ -55,6 +55,7 @@ class Plan:
     submitted: float = 0.0
     starts: list[float] = field(default_factory=list)
     kills: int = 0
+    twins_lost: int = 0
     told: list[str] = field(default_factory=list)
     """What the client was told of its end; the contract is: exactly one thing."""
     ended: float | None = None
