@@ -32,7 +32,7 @@ from ppnext.sched.actions import (
     Stop,
     Withdrawn,
 )
-from ppnext.sched.model import JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
+from ppnext.sched.model import RETRACTING, JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Fits, PriorityOf
 from ppnext.sched.scheduler import Scheduler
@@ -67,6 +67,8 @@ class Engine:
         self._definitions = Definitions(held_most)
         # Nodes that wait for a function which has to be fetched first.
         self._missing: dict[bytes, list[NodeId]] = {}
+        # Jobs that are to be stopped once it is known that they run: the attempt, and the grace.
+        self._stopping: dict[int, tuple[int, float]] = {}
         self._numbers = count(1)
         self._acting = False
         # Whether an event was reported while actions were carried out.
@@ -128,7 +130,7 @@ class Engine:
     def stop(self, job: int, grace: float) -> None:
         """Stop a job that has been started; how it ends is told as always.
 
-        If its worker has died since, it has not been started again: then it is given back.
+        If it turns out not to have been started, or not again, it is given back.
         """
         state = self.state_of(job)
         if state is None:
@@ -136,7 +138,17 @@ class Engine:
         if state.kept and state.node in self.links:
             self.links[state.node].stop((state.id, state.attempt), grace)
         else:
+            self._stopping[job] = state.attempt, grace
             self.withdraw([job])
+
+    def _stop_kept(self, job: int) -> None:
+        """A node keeps a job that it was asked for: if it is to be stopped, it can be now."""
+        state = self.state_of(job)
+        if job not in self._stopping or (state is not None and state.status is RETRACTING):
+            return
+        attempt, grace = self._stopping.pop(job)
+        if state is not None and state.attempt == attempt:
+            self.stop(job, grace)
 
     def withdraw(self, jobs: Iterable[int]) -> None:
         """Give back those of these jobs that have not been started; each is answered."""
@@ -295,8 +307,10 @@ class Engine:
             self._audience.node_gone(link, None)
             link.close("not needed any more")
         elif isinstance(action, Withdrawn):
+            self._stopping.pop(action.job.id, None)
             self._audience.job_withdrawn(action.job.id, True)
         elif isinstance(action, Kept):
+            self._stop_kept(action.job)
             self._audience.job_withdrawn(action.job, False)
 
     def _held(self, link: Link, job: int, attempt: int) -> JobState | None:
