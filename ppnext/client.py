@@ -8,7 +8,7 @@ it turns what happened into the ends of futures, keeps the statistics and starts
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Semaphore
@@ -28,7 +28,6 @@ from ppnext.needs import Facts, Need
 from ppnext.nodes.link import Link
 from ppnext.outbox import Outbox
 from ppnext.provisions import Provisions
-from ppnext.rescue import Rescue
 from ppnext.retrying import Attempt, Retrying
 from ppnext.roster import Roster
 from ppnext.runtime.attendance import Attendance
@@ -75,8 +74,8 @@ class Client:
         self._callbacks = CallbackThread()
         self.engine = Engine(self, policy, why_not, priority_of)
         self.fitting = Fitting(self.engine)
-        self._twins = Twins(self.engine, self.job_ended)
-        self.rescue = Rescue(thread.turn, thread.loop.time, self.engine, self._twins)
+        self.twins = Twins(self.engine, self.job_ended)
+        self.watchers: list[Callable[[], None]] = []  # called when jobs have been sent
         self._provisions = Provisions(outfitter, self.engine, thread.post)
         # Why servers that were tried are not connected, by address.
         self.troubles: dict[str, str] = {}
@@ -89,7 +88,7 @@ class Client:
         self._is_taking = False
         self._backlog = Outbox()
         self._retrying = Retrying(thread.turn, self._run_again)
-        self._standing = Standing(self.engine, self._backlog, self._retrying, self._twins)
+        self._standing = Standing(self.engine, self._backlog, self._retrying, self.twins)
         self._deadlines = Deadlines(thread.turn, self.engine, self._describe, self._fail)
         self._groups = Groups(self._make_room)
         self.roster = Roster()
@@ -200,7 +199,7 @@ class Client:
         """How many jobs have not ended."""
         if self._ended:
             return 0
-        out = self.engine.unfinished - len(self._twins) + len(self._retrying)
+        out = self.engine.unfinished - len(self.twins) + len(self._retrying)
         return out + len(self._backlog) + len(self._inbox)
 
     def _fail_inbox(self) -> None:
@@ -260,7 +259,7 @@ class Client:
         self._groups.leave([job])
 
     def _cancel(self, job: Job, grace: float) -> None:
-        self._twins.cancel(job, grace)
+        self.twins.cancel(job, grace)
         self._retrying.forget(job)
         self._groups.leave([job])
 
@@ -303,12 +302,13 @@ class Client:
     def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
         self.roster.node(link.name).attempts += len(jobs)
         mark_sent(cast("list[Job]", [state.call for state in jobs]), link.name)
-        self.rescue.watch()
+        for watch in self.watchers:
+            watch()
 
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
         if self._ended:
             return
-        jobs = self._twins.settle(jobs, link)
+        jobs = self.twins.settle(jobs, link)
         stats = self.roster.node(link.name)
         stats.njobs += len(jobs)
         stats.time += sum([it.outcome.seconds for it in jobs])
@@ -349,7 +349,7 @@ class Client:
         self._callbacks.post(job.call_back, afterwards=lambda: self._called(job.group))
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        if self._ended or self._twins.outlives(job, cause, mishaps):
+        if self._ended or self.twins.outlives(job, cause, mishaps):
             return
         ended, error = cast(Job, job.call), given_up(job.id, cause, mishaps)
         accept = partial(self._fail, ended, error)
@@ -368,7 +368,7 @@ class Client:
     def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> Need | None:
         need = self.fitting.refused(cast(Job, job.call), link, unfit.arguments)
         self._thread.post(self._feed)
-        return None if self._twins.refused(job) else need
+        return None if self.twins.refused(job) else need
 
     def facts_of(self, link: Link) -> Facts:
         return self.fitting.facts_of(link)

@@ -28,6 +28,7 @@ _ERRORS: dict[Cause, type[JobError]] = {
 _STOPPED: dict[Limit, type[JobStopped]] = {
     Limit.TIMEOUT: JobTimeout,
     Limit.MEMORY: JobMemoryExceeded,
+    Limit.PRESSURE: JobMemoryExceeded,
 }
 
 _FEW_WORDS = 120

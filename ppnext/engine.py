@@ -357,6 +357,11 @@ class Engine:
         """The jobs that a node holds, in the order in which they were sent."""
         return self._scheduler.nodes[link.node].held.values()
 
+    def attempt_at(self, link: Link, job: int) -> int | None:
+        node = self._scheduler.nodes.get(link.node)
+        state = None if node is None else node.held.get(JobId(job))
+        return None if state is None else state.attempt
+
     def states(self) -> list[JobState]:
         """The jobs that have not ended."""
         return list(self._scheduler.jobs.values())

@@ -78,15 +78,11 @@ class Rescue:
         clock: its time, in seconds.
         engine: where jobs run.
         twins: those that there are.
-
-    Attributes:
-        is_on: whether it does anything.
     """
 
     def __init__(
         self, turn: Timers, clock: Callable[[], float], engine: Engine, twins: Twins
     ) -> None:
-        self.is_on = False
         self._turn = turn
         self._clock = clock
         self._engine = engine
@@ -100,7 +96,7 @@ class Rescue:
 
     def watch(self) -> None:
         """Jobs have been sent to nodes."""
-        if self.is_on and not self._is_looking:
+        if not self._is_looking:
             self._is_looking = True
             self._turn.later(_LOOK_EVERY, self._look)
 

@@ -161,7 +161,6 @@ class Lab:
         self.engine = Engine(cast(Any, self), None, why_not, priority_of)
         self.twins = Twins(self.engine, self.job_ended)
         self.rescue = Rescue(self.clock, self.clock.time, self.engine, self.twins)
-        self.rescue.is_on = True
         self.ended: list[tuple[int, str]] = []
         self.lost = 0
         self._tids = 0

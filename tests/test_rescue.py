@@ -189,13 +189,6 @@ def test_it_looks_while_there_are_jobs(lab: Lab) -> None:
     assert not lab.clock.is_idle
 
 
-def test_it_can_be_switched_off(lab: Lab) -> None:
-    lab.rescue.is_on = False
-    lab.node("one")
-    lab.submit()
-    assert lab.clock.is_idle
-
-
 def test_a_node_that_takes_no_more_jobs_runs_all_it_holds(lab: Lab) -> None:
     learn(lab, 1.0)
     leaves = lab.node("leaves", 2)

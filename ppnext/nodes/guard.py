@@ -116,6 +116,20 @@ class Guard:
             self._watch(job)
         self._interrupt(grace)
 
+    def exceed(self, job: JobRef, limit: Limit, cause: str, peak: int) -> None:
+        """A job is too much for the machine: kill it, with all that it has started.
+
+        Args:
+            limit: what it went beyond.
+            cause: the same in words.
+            peak: how many bytes of memory it has.
+        """
+        if self._job != job:
+            self._watch(job)
+        if self._found is None:
+            self._found = _Found(limit, cause, self._process.ask_where(), peak)
+        self._interrupt(0.0)
+
     def running(self, last: int | None) -> int | None:
         """Return which job the process was running when it ended.
 

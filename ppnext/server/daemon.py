@@ -18,6 +18,8 @@ import sys
 from collections.abc import Mapping
 
 from ppnext.errors import DiscoveryUnavailable
+from ppnext.nodes.local import WorkerPool
+from ppnext.nodes.relief import Relief
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.discovery import Advertiser, advertise
 from ppnext.runtime.listener import Admitted, Listener
@@ -83,6 +85,7 @@ class Daemon:
         )
         self._shelf = Shelf()
         self._sessions: list[Session] = []
+        self._relief = Relief(self._loop_turn, loop.time, self._pools)
         self._turn = 0
         self._turn_timer: asyncio.TimerHandle | None = None
         self._key_timer: asyncio.TimerHandle | None = None
@@ -191,6 +194,7 @@ class Daemon:
         self._share_out()
 
     def on_demand(self, session: Session) -> None:
+        self._relief.watch()
         # A session that is alone and has the workers it can use needs no decision.
         enough = session.pool.wanted >= min(session.demand, self._config.workers)
         if not enough or len(self._sessions) > 1:
@@ -224,10 +228,12 @@ class Daemon:
             session.offer(slots)
         self._take_turns(sum(demand > 0 for demand in demands.values()) > total)
 
+    def _pools(self) -> list[WorkerPool]:
+        return [session.pool for session in self._sessions]
+
     def _taken(self) -> int:
         """Slots that have a worker or will get one: it may be tried again to start one later."""
-        pools = [session.pool for session in self._sessions]
-        return sum(max(len(pool.processes), pool.wanted) for pool in pools)
+        return sum(max(len(pool.processes), pool.wanted) for pool in self._pools())
 
     def _take_turns(self, crowded: bool) -> None:
         """While more sessions have jobs than there are slots, each is to have one now and then."""

@@ -126,8 +126,7 @@ class Session:
         # Functions and modules that the client was asked for.
         self._needed: set[bytes] = set()
         # A worker that ends after each job must not hold others that would have to be taken back.
-        policy = Policy(poison_limit=1, prefetch_limit=0) if restart else Policy(poison_limit=1)
-        self._engine = Engine(self, policy)
+        self._engine = Engine(self, Policy.of_session(0 if restart else None))
         engine, sharing = self._engine, Sharing(on_idle=lambda: turn.soon(self.pool.trim))
         self.pool = WorkerPool(
             turn, engine, engine.new_node, hello.name, path, 5, environment, sharing, restart

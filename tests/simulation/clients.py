@@ -18,7 +18,9 @@ from ppnext.errors import DestroyedServerError, JobCancelled
 from ppnext.job import Job
 from ppnext.nodes.link import Link
 from ppnext.nodes.local import WorkerPool
+from ppnext.nodes.relief import Relief
 from ppnext.nodes.remote import RemoteNodes
+from ppnext.rescue import Rescue
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.sharing import Sharing
@@ -136,7 +138,11 @@ class ClientMachine(Machine):
         )
         thread.post(self.pool.resize, self.slots)
         self.client.fitting.has_network = True
-        self.client.rescue.is_on = True
+        turn, clock = thread.turn, self.loop.time
+        self.client.watchers = [
+            Rescue(turn, clock, engine, self.client.twins).watch,
+            Relief(turn, clock, lambda: [self.pool], lambda: self.rooms).watch,
+        ]
         thread.post(self._start_network)
 
     def _start_network(self) -> None:
@@ -313,6 +319,6 @@ class ClientMachine(Machine):
             assert not living, f"{living[0].name} has outlived its client"
             return
         assert self.client.unfinished == 0, f"{self.name} counts jobs that have ended"
-        assert len(self.client._twins) == 0, f"{self.name} has twins of jobs that have ended"
+        assert len(self.client.twins) == 0, f"{self.name} has twins of jobs that have ended"
         assert len(living) == len(self.pool.processes) == self.slots
         check_idle(self.engine)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ppnext.runtime.memory import Room
 from tests.simulation.jobs import Register
 from tests.simulation.kernel import Kernel
 from tests.simulation.loop import Timer, VirtualLoop
@@ -38,6 +39,7 @@ class Machine:
         processes: the workers that its process has started, but for those that it has ended.
         refusals: share of workers that the system refuses to start.
         stillbirths: share of workers that die while they start.
+        rooms: what memory is left, if that is little.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Machine:
         self.processes: list[Process] = []
         self.refusals = 0.0
         self.stillbirths = 0.0
+        self.rooms: list[Room] = []
         self._loops: list[VirtualLoop] = []
         self.loop = self._new_loop(1.0)
         self._sockets: list[Socket] = []

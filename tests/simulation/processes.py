@@ -171,7 +171,7 @@ class Process:
         return "somewhere"
 
     def footprint(self) -> int:
-        return 0
+        return (100 << 20) + self.running[0].padding if self.running else 0
 
     def last_started(self) -> int | None:
         return self._last

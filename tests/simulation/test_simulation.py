@@ -22,6 +22,7 @@ SEEDS = range(200, 400)
 # What must have happened sometime in so many lives; else they test less than they say.
 SOMETIMES = {
     *(fault.__name__ for fault in FAULTS),
+    "JobMemoryExceeded",
     "NodeLost",
     "PoisonedJob",
     "WorkerDied",
