@@ -41,6 +41,7 @@ SOMETIMES = {
     "cancelled, placed",
     "cancelled, waiting",
     "ended unheard",
+    "gave way",
     "given back",
     "interrupted",
     "kept",
