@@ -7,7 +7,7 @@ and the other one is cancelled; where both end without a result, the job ends as
 * a twin that is lost, refused or stopped is forgotten, and the job goes on as if it had never been;
   only the death of a worker under it counts as one under its job;
 * a first that is given up while its twin lives is remembered, and told if the twin fails, too; but
-  one that went beyond a limit is the job's end;
+  one that went beyond a limit, or has killed too many workers, is the job's end;
 * what a twin raises does not count if its job may be run again after exceptions: that is for the
   first to find out.
 
@@ -164,7 +164,7 @@ class Twins:
             return True
         if pair is None:
             return False
-        if pair.twin is None or cause is Cause.LIMIT:
+        if pair.twin is None or cause in (Cause.LIMIT, Cause.POISONED):
             self._forget(pair)
             return False
         pair.ending = state, cause, mishaps

@@ -138,6 +138,12 @@ def test_a_first_that_goes_beyond_a_limit_is_the_end(both: Both) -> None:
     assert both.ended == [(0, "LIMIT")]
 
 
+def test_a_first_that_is_poisoned_is_the_end(both: Both) -> None:
+    for _ in range(3):
+        both.slow.dies()
+    assert both.ended == [(0, "POISONED")] and both.quick.stopped
+
+
 def test_deaths_under_a_twin_count(both: Both) -> None:
     both.quick.dies()
     state = both.lab.engine.state_of(0)

@@ -87,9 +87,11 @@ class Watched(Client):
         if job.id >= FIRST_NUMBER:
             self._machine.twin_lost(cast(Job, job.call), mishaps[-1])
         super().job_ended(job, cause, mishaps)
+        if job.id >= FIRST_NUMBER:
+            return  # with it the first may have ended, of which this was told
         if not was_done and cast(Job, job.call).done():
             self._machine.given_up(job, cause, mishaps)
-        elif not was_done and job.id < FIRST_NUMBER:
+        elif not was_done:
             self._machine.kernel.happened["a first was given up before its twin"] += 1
 
 
