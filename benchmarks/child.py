@@ -28,6 +28,7 @@ _HOMES = {
     "broadcast": "arrays:broadcast",
     "queue": "queues:queue",
     "shipping": "shipping:shipping",
+    "control": "control:control",
     "idle": "idle:idle",
 }
 

@@ -151,4 +151,10 @@ FIGURES = (
     Figure(15, "ppserver, the same", _own(REMOTE, "package_first"), 100, False, " ms"),
     Figure(16, "later jobs with them ÷ bare ones", _own("ppnext", "package_later"), 1.1, False),
     Figure(16, "ppserver, the same", _own(REMOTE, "package_later"), 1.1, False),
+    Figure(17, "cancel to next job in its slot", _own("ppnext", "stop_reuse"), 150, False, " ms"),
+    Figure(17, "ppserver, the same", _own(REMOTE, "stop_reuse"), 150, False, " ms"),
+    Figure(
+        18, "end of a job's time to its error", _own("ppnext", "timeout_late"), 50, False, " ms"
+    ),
+    Figure(18, "ppserver, the same", _own(REMOTE, "timeout_late"), 50, False, " ms"),
 )

@@ -5,7 +5,7 @@ ppft ships the source of a function alone, so each imports what it needs and nam
 
 from __future__ import annotations
 
-__all__ = ["nap", "nothing", "part", "touch"]
+__all__ = ["nap", "nothing", "now", "part", "stay", "touch"]
 
 
 def nothing(number):
@@ -20,6 +20,22 @@ def nap(seconds):
     start = time.perf_counter()
     time.sleep(seconds)
     return time.perf_counter() - start
+
+
+def now():
+    """Return the time, of a clock that is the same for all processes."""
+    import time
+
+    return time.monotonic()
+
+
+def stay(path):
+    """Write the time to a file, and stay until somebody puts an end to it."""
+    import time
+
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(str(time.monotonic()))
+    time.sleep(3600)
 
 
 def touch(array):

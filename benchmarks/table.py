@@ -44,6 +44,7 @@ TABLES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("ppft-remote", "dask", "ray", "ipyparallel"),
         ("throughput", "client", "latency", "map", "array", "shared"),
     ),
+    ("Jobs that are stopped", "ppnext", (), ("stop_reuse", "timeout_late")),
     ("Start-up and idleness", "ppnext", (), ("startup", "cold", "idle")),
 )
 

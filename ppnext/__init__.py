@@ -23,12 +23,14 @@ The map of the house::
     twins        second attempts at jobs that run
     rescue       which jobs get one, and when
     durations    PURE: how long calls of each function take
+    history      what became of each attempt at a job
     roster       the nodes: their size, and what each has done
     terms        PURE: on which terms a job is run
     groups       how many jobs of each group have not ended
     broadcasting objects that nodes hold, and their names
     callbacks    the thread in which users' callbacks run
     job          Job: a Future that can be called
+    lazyfuture   a Future whose own state is made when somebody asks for it
     jobowner     whom a job asks where it stands
     endings      which error a job ends with that has no result
     arguments    what can be wrong with a call of submit
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     )
     from ppnext.explaining import Explanation, explain
     from ppnext.futures import Executor
+    from ppnext.history import Attempt, Report
     from ppnext.job import Job
     from ppnext.jobserver import Server
     from ppnext.shipping.broadcasts import Broadcast
@@ -96,6 +99,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressError",
     "Asked",
+    "Attempt",
     "Broadcast",
     "ConfigError",
     "DestroyedServerError",
@@ -121,6 +125,7 @@ __all__ = [
     "PpnextError",
     "ProtocolError",
     "RemoteError",
+    "Report",
     "ResultNotShippable",
     "Server",
     "Template",
@@ -133,11 +138,13 @@ __all__ = [
 
 _HOME = {
     "Asked": "ppnext.terms",
+    "Attempt": "ppnext.history",
     "Broadcast": "ppnext.shipping.broadcasts",
     "Executor": "ppnext.futures",
     "Explanation": "ppnext.explaining",
     "Job": "ppnext.job",
     "NodeStats": "ppnext.stats",
+    "Report": "ppnext.history",
     "Server": "ppnext.jobserver",
     "Template": "ppnext.template",
     "explain": "ppnext.explaining",

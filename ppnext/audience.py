@@ -31,6 +31,9 @@ class Audience(Protocol):
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
         """The jobs have ended by themselves."""
 
+    def attempt_failed(self, job: JobState, mishap: Mishap) -> None:
+        """An attempt did not end by itself; the job is run again, or ends now."""
+
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         """The job has ended without a result."""
 

@@ -23,12 +23,13 @@ from ppnext.engine import Engine
 from ppnext.errors import JobError
 from ppnext.fitting import Fitting, priority_of, why_not
 from ppnext.groups import Groups
+from ppnext.history import History
 from ppnext.job import Job, mark_finished, mark_sent, unended
 from ppnext.needs import Facts, Need
 from ppnext.nodes.link import Link
 from ppnext.outbox import Outbox
 from ppnext.provisions import Provisions
-from ppnext.retrying import Attempt, Retrying
+from ppnext.retrying import Raised, Retrying
 from ppnext.roster import Roster
 from ppnext.runtime.attendance import Attendance
 from ppnext.runtime.loop import LoopThread
@@ -84,10 +85,10 @@ class Client:
         self._thread = thread
         self._room = None if backlog is None else Semaphore(backlog)
         self._inbox: deque[Job] = deque()
-        self._is_posted = False
-        self._is_taking = False
+        self._is_posted = self._is_taking = False
         self._backlog = Outbox()
-        self._retrying = Retrying(thread.turn, self._run_again)
+        self.history = History()
+        self._retrying = Retrying(thread.turn, self._run_again, self.history.raised)
         self._standing = Standing(self.engine, self._backlog, self._retrying, self.twins)
         self._deadlines = Deadlines(thread.turn, self.engine, self._describe, self._fail)
         self._groups = Groups(self._make_room)
@@ -99,7 +100,6 @@ class Client:
 
     @property
     def callbacks(self) -> CallbackThread:
-        """Where users' callbacks run."""
         return self._callbacks
 
     def submit(self, job: Job, eager: bool = False) -> None:
@@ -152,7 +152,7 @@ class Client:
         if self._callbacks.is_current:
             raise RuntimeError("a callback cannot wait for jobs: it would wait for itself")
         if not self._destroyed:
-            self._thread.ask(_nothing)  # all that was submitted before counts
+            self._thread.ask(lambda: None)  # all that was submitted before counts
         return self._groups.wait(group, timeout)
 
     def wait_for_nodes(self, number: int, timeout: float | None) -> bool:
@@ -279,12 +279,11 @@ class Client:
         if self._room is not None:
             self._room.release(number)
 
-    def _called(self, group: str) -> None:
-        """A callback of the group has returned; called in the callbacks' thread."""
+    def _called(self, group: str) -> None:  # in the callbacks' thread
         if self._inbox or self._is_posted or self._is_taking:
             # What it has submitted counts before it counts no more.
             with suppress(RuntimeError):  # nothing counts any more: the loop has been stopped
-                self._thread.ask(_nothing)
+                self._thread.ask(lambda: None)
         self._groups.called(group)
 
     def _share(self, buffers: Sequence[Buffer]) -> Payload:
@@ -324,7 +323,7 @@ class Client:
         content = bytes(view_of(it.payload)[: it.outcome.size - it.outcome.output])
         error = partial(decode_exception, content)
         accept = partial(self._accept, [it])
-        self._retrying.consider(Attempt(job, it.job.attempt, error, accept))
+        self._retrying.consider(Raised(job, it.job.attempt, error, accept))
         return True
 
     def _accept(self, jobs: Sequence[Finished]) -> None:
@@ -353,11 +352,16 @@ class Client:
             return
         ended, error = cast(Job, job.call), given_up(job.id, cause, mishaps)
         accept = partial(self._fail, ended, error)
+        if cause is Cause.POISONED:
+            self.history.isolate(ended, cause.value)
         if ended.terms.retry_on and cause is Cause.LIMIT:
-            self._retrying.consider(Attempt(ended, job.attempt, lambda: error, accept))
+            self._retrying.consider(Raised(ended, job.attempt, lambda: error, accept))
         else:
             accept()
         self._feed()
+
+    def attempt_failed(self, job: JobState, mishap: Mishap) -> None:
+        self.history.failed(cast(Job, job.call), mishap)
 
     def job_lost(self, link: Link) -> None:
         self.roster.node(link.name).lost += 1
@@ -394,7 +398,3 @@ class Client:
     def node_gone(self, link: Link, cause: str | None) -> None:
         self.fitting.gone(link)
         self.roster.recount(link.name, self.engine.links.values())
-
-
-def _nothing() -> None:
-    """What the loop is asked to do by whoever waits for it to have done all else."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
+from weakref import ref
 
 from ppnext.endings import too_late
 from ppnext.engine import Engine
@@ -52,7 +53,8 @@ class Deadlines:
     def enter(self, job: Job) -> None:
         """A job has been submitted now."""
         if (seconds := job.terms.deadline) is not None:
-            self._turn.later(seconds, partial(self._is_over, job, seconds))
+            # A job that has ended is not kept: a deadline may be a day away. Others are elsewhere.
+            self._turn.later(seconds, partial(self._is_over, ref(job), seconds))
 
     def withdrawn(self, number: int, is_back: bool) -> None:
         """The answer to whether a job could be taken back unstarted."""
@@ -60,8 +62,9 @@ class Deadlines:
         if is_back and not job.done():
             self._fail(job, error)
 
-    def _is_over(self, job: Job, seconds: float) -> None:
-        if job.done():
+    def _is_over(self, known: ref[Job], seconds: float) -> None:
+        job = known()
+        if job is None or job.done():
             return
         error = too_late(job.tid, seconds, self._describe(job))
         if self._engine.state_of(job.tid) is not None:

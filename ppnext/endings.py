@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ppnext.errors import (
     DestroyedServerError,
     JobError,
@@ -31,6 +33,8 @@ _STOPPED: dict[Limit, type[JobStopped]] = {
     Limit.PRESSURE: JobMemoryExceeded,
 }
 
+_NUMBER = re.compile(r"\b\d+\b")
+
 _FEW_WORDS = 120
 """Characters kept of the cause of each attempt but the last."""
 
@@ -39,11 +43,20 @@ def given_up(job: int, cause: Cause, mishaps: tuple[Mishap, ...]) -> JobError:
     """Return the error of a job that is not run again."""
     if (verdict := mishaps[-1].verdict) is not None:
         return _stopped(job, mishaps[-1], verdict)
+    if len(mishaps) > 1 and len({_how(it) for it in mishaps}) == 1:
+        nodes = ", ".join(dict.fromkeys(it.node for it in mishaps))
+        story = f"{len(mishaps)} times, on {nodes}: {mishaps[-1].cause}"
+        return _ERRORS[cause](f"job {job} was given up: {cause.value} ({story})")
     # The last one in full, those before it in a few words: they mostly are the same.
     *earlier, last = mishaps
-    story = [f"attempt {it.attempt} on {it.node}: {it.cause[:_FEW_WORDS]}" for it in earlier]
-    story.append(f"attempt {last.attempt} on {last.node}: {last.cause}")
-    return _ERRORS[cause](f"job {job} was given up: {cause.value} ({'; '.join(story)})")
+    told = [f"attempt {it.attempt} on {it.node}: {it.cause[:_FEW_WORDS]}" for it in earlier]
+    told.append(f"attempt {last.attempt} on {last.node}: {last.cause}")
+    return _ERRORS[cause](f"job {job} was given up: {cause.value} ({'; '.join(told)})")
+
+
+def _how(mishap: Mishap) -> str:
+    """In which way an attempt failed, without the numbers of processes."""
+    return _NUMBER.sub("", mishap.cause.partition(";")[0])
 
 
 def _stopped(job: int, mishap: Mishap, verdict: Verdict) -> JobStopped:

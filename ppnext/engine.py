@@ -26,6 +26,7 @@ from ppnext.sched.actions import (
     Action,
     Assign,
     End,
+    Failed,
     Kept,
     Release,
     Retract,
@@ -144,11 +145,10 @@ class Engine:
     def _stop_kept(self, job: int) -> None:
         """A node keeps a job that it was asked for: if it is to be stopped, it can be now."""
         state = self.state_of(job)
-        if job not in self._stopping or (state is not None and state.status is RETRACTING):
-            return
-        attempt, grace = self._stopping.pop(job)
-        if state is not None and state.attempt == attempt:
-            self.stop(job, grace)
+        if job in self._stopping and (state is None or state.status is not RETRACTING):
+            attempt, grace = self._stopping.pop(job)
+            if state is not None and state.attempt == attempt:
+                self.stop(job, grace)
 
     def withdraw(self, jobs: Iterable[int]) -> None:
         """Give back those of these jobs that have not been started; each is answered."""
@@ -300,6 +300,8 @@ class Engine:
         elif isinstance(action, Stop):
             if action.node in self.links:
                 self.links[action.node].stop(action.job, action.grace)
+        elif isinstance(action, Failed):
+            self._audience.attempt_failed(action.job, action.mishap)
         elif isinstance(action, End):
             self._audience.job_ended(action.job, action.cause, action.mishaps)
         elif isinstance(action, Release):

@@ -13,7 +13,7 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from threading import RLock, Thread
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 from weakref import WeakSet
 
 from ppnext.errors import JobCancelled
@@ -21,6 +21,7 @@ from ppnext.job import Job
 from ppnext.jobserver import Server
 from ppnext.mapping import MapRun, Results
 from ppnext.settings import AUTODETECT
+from ppnext.terms import DEFAULT, Asked, agree
 
 __all__ = ["Executor"]
 
@@ -35,7 +36,8 @@ class Executor(futures.Executor):
             use. 0 goes with ``ppservers`` only.
         server: a job server to use, which then stays when the executor is shut down. Otherwise
             the executor has one of its own.
-        server_kwargs: what else ``Server`` is told, such as ``ppservers``.
+        server_kwargs: what else ``Server`` is told, such as ``ppservers``, and terms for all jobs,
+            such as ``timeout``. With a server that is given, only terms.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -56,12 +58,16 @@ class Executor(futures.Executor):
                 raise ValueError("max_workers must be more than 0 unless there are ppservers")
             ncpus = AUTODETECT if max_workers is None else max_workers
             self._server = Server(ncpus, **server_kwargs)
+            terms = Asked()
         elif not isinstance(server, Server):
             raise TypeError(f"server must be a ppnext.Server, not {server!r:.60}")
-        elif max_workers is not None or server_kwargs:
+        elif max_workers is not None or not server_kwargs.keys() <= Asked.__annotations__.keys():
             raise TypeError("a server that is given has its workers and settings already")
         else:
             self._server = server
+            terms = cast(Asked, server_kwargs)
+            agree(DEFAULT, terms)  # so that what is wrong with them is said here
+        self._terms = terms
         self._owns_server = server is None
         self._group = f"executor {next(_numbers)}"
         self._lock = RLock()  # pickling runs users' code, which may submit
@@ -79,7 +85,9 @@ class Executor(futures.Executor):
         """
         with self._lock:
             self._check_open()
-            job = self._server.submit(fn, args, group=self._group, kwargs=kwargs or None)
+            job = self._server.submit(
+                fn, args, group=self._group, kwargs=kwargs or None, **self._terms
+            )
             self._jobs.add(job)
         return job
 
@@ -114,7 +122,9 @@ class Executor(futures.Executor):
             columns = columns or tuple(() for _ in iterables)
         with self._lock:
             self._check_open()
-            run = self._server._map(fn, columns, chunksize, keep_going=True, group=self._group)
+            run = self._server._map(
+                fn, columns, chunksize, keep_going=True, group=self._group, **self._terms
+            )
             run.start()
             driven = _Map(run, self._maps.discard)
             self._maps.add(driven)

@@ -4,8 +4,7 @@ The result stays pickled until somebody asks for it, and is unpickled in that th
 a slow or broken ``__setstate__`` costs its own user time, not the event loop.
 
 A program may have a million jobs waiting, and most are only ever waited for and called. So a job
-is small, and the state of a ``Future`` proper, with its condition and its lists, is made when
-something first asks for it: ``concurrent.futures.wait``, ``add_done_callback``, ``asyncio``.
+is small.
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
-from threading import TIMEOUT_MAX, Lock
+from threading import TIMEOUT_MAX
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from ppnext.errors import JobCancelled
+from ppnext.lazyfuture import CANCELLED, FINISHED, PENDING, SENT, LazyFuture, lock
 from ppnext.nodes.guard import GRACE
 from ppnext.runtime.attendance import Sleeper, taken_lock
 from ppnext.shipping.functions import Definition
@@ -33,17 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "mark_finished", "mark_sent", "unended"]
 
-# Guards the steps of all jobs from one state to the next: it is taken for an instant.
-_lock = Lock()
 
-_PENDING, _SENT, _CANCELLED, _FINISHED = range(4)
-
-
-class _Raised(Exception):
-    """Stands in a Future for an exception that has not been unpickled."""
-
-
-class Job(Future[Any]):
+class Job(LazyFuture):
     """A job that was submitted.
 
     ``job()`` waits and returns what the function returned or raises what it raised, with the
@@ -56,6 +48,8 @@ class Job(Future[Any]):
         node: name of the node that it was last sent to; None while it has not been sent.
         attempts: how often it has been sent to a node.
         seconds: how many seconds the call took on the node; None before it has ended.
+        sent: when it was last sent to a node, in seconds since the epoch; 0 before.
+        ended: when that it has ended was noticed, in seconds since the epoch; None before.
         definition: the function, as it is shipped.
         arguments: the arguments, as they are shipped; empty once the job has ended.
         callback: what is to be called with the result, and its first arguments; None if nothing is.
@@ -65,22 +59,20 @@ class Job(Future[Any]):
     """
 
     __slots__ = (
-        "_is_future",
-        "_outcome",
         "_output",
         "_owner",
-        "_phase",
-        "_report",
         "_sleepers",
         "_unshown",
         "arguments",
         "attempts",
         "callback",
         "definition",
+        "ended",
         "group",
         "is_counted",
         "node",
         "seconds",
+        "sent",
         "server",
         "terms",
         "tid",
@@ -99,8 +91,10 @@ class Job(Future[Any]):
         uses: Sequence[object] = (),
         terms: Terms = DEFAULT,
     ) -> None:
-        # Future.__init__ is called by _make_future.
+        # Future.__init__ is called when somebody needs it.
         self._is_future = False
+        self._phase = PENDING
+        self._report = self._outcome = None
         self.tid = tid
         self.group = group
         self.server = server
@@ -112,14 +106,12 @@ class Job(Future[Any]):
         self.node: str | None = None
         self.attempts = 0
         self.seconds: float | None = None
+        self.sent = 0.0
+        self.ended: float | None = None
         self._owner = owner
         self.callback = callback
-        self._phase = _PENDING
         # What threads that wait for the job sleep on, released when it has ended.
         self._sleepers: tuple[Sleeper, ...] = ()
-        # What came back: whether the job raised, and the pickle; then what it was unpickled to.
-        self._report: tuple[bool, Payload, int] | None = None
-        self._outcome: tuple[BaseException | None, Any] | None = None
         self._output = ""
         self._unshown = False
 
@@ -160,9 +152,9 @@ class Job(Future[Any]):
         return self._outcome_within(timeout)[0]
 
     def _outcome_within(self, timeout: float | None) -> tuple[BaseException | None, Any]:
-        if self._phase < _CANCELLED and not self._await(timeout):
+        if self._phase < CANCELLED and not self._await(timeout):
             raise futures.TimeoutError(f"job {self.tid} has not ended after {timeout} s")
-        if self._phase == _CANCELLED:
+        if self._phase == CANCELLED:
             raise self._cancelled()
         return self._open()
 
@@ -176,15 +168,15 @@ class Job(Future[Any]):
 
     def done(self) -> bool:
         """Whether the job has ended, in whatever way."""
-        return self._phase >= _CANCELLED
+        return self._phase >= CANCELLED
 
     def running(self) -> bool:
         """Whether the job has been sent to a node and has not ended."""
-        return self._phase == _SENT
+        return self._phase == SENT
 
     def cancelled(self) -> bool:
         """Whether the job was cancelled."""
-        return self._phase == _CANCELLED
+        return self._phase == CANCELLED
 
     @property
     def limits(self) -> Limits | None:  # for links, which know no terms
@@ -217,11 +209,12 @@ class Job(Future[Any]):
         worker process is killed if it has not ended two seconds later, or with ``kill`` at once.
         It counts as cancelled now. Who has cancelled it can still kill it.
         """
-        with _lock:
-            if self._phase == _FINISHED:
+        with lock:
+            if self._phase == FINISHED:
                 return False
-            told = self._is_future and self._phase != _CANCELLED
-            self._end(_CANCELLED)
+            told = self._is_future and self._phase != CANCELLED
+            self.ended = time()
+            self._end(CANCELLED)
         if told:
             self._tell_future()
         self._owner.cancelled(self, 0.0 if kill else GRACE)
@@ -229,7 +222,7 @@ class Job(Future[Any]):
 
     def drop(self) -> bool:
         """Cancel the job if it has not been sent to a node. Return whether it is cancelled."""
-        return self._phase in (_PENDING, _CANCELLED) and self.cancel()
+        return self._phase in (PENDING, CANCELLED) and self.cancel()
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Have ``fn(job)`` called when the job has ended, in the server's callback thread."""
@@ -251,11 +244,12 @@ class Job(Future[Any]):
 
     def mark_failed(self, error: BaseException) -> None:
         """The job has ended without a result."""
-        with _lock:
-            if self._phase >= _CANCELLED:
+        with lock:
+            if self._phase >= CANCELLED:
                 return
             self._outcome = error, None
-            self._end(_FINISHED)
+            self.ended = time()
+            self._end(FINISHED)
             told = self._is_future
         if told:
             self._tell_future()
@@ -274,7 +268,7 @@ class Job(Future[Any]):
         self._phase = phase
         self.arguments = b""
         self.uses = ()
-        if phase == _FINISHED and self.definition.uses:
+        if phase == FINISHED and self.definition.uses:
             self.definition = Definition(self.definition.digest, b"")
         if self._sleepers:
             for sleeper in self._sleepers:
@@ -284,8 +278,8 @@ class Job(Future[Any]):
     def _await(self, timeout: float | None) -> bool:
         """Wait for the end of the job. Return whether it has ended."""
         sleeper = self._owner.attend(self) or taken_lock()
-        with _lock:
-            if self._phase >= _CANCELLED:
+        with lock:
+            if self._phase >= CANCELLED:
                 return True
             self._sleepers += (sleeper,)
         try:
@@ -293,50 +287,22 @@ class Job(Future[Any]):
                 return sleeper.acquire()
             return sleeper.acquire(timeout=min(max(0.0, timeout), TIMEOUT_MAX))
         finally:
-            with _lock:
+            with lock:
                 self._sleepers = tuple(other for other in self._sleepers if other is not sleeper)
 
-    # The Future.
-
-    def __getattr__(self, name: str) -> Any:
-        # Only what is not there is looked up here: an attribute of Future before its __init__.
-        if name.startswith("__") or name in Job.__slots__ or not self._make_future():
-            raise AttributeError(f"'Job' object has no attribute {name!r}")
-        return getattr(self, name)
-
-    def _make_future(self) -> bool:
-        """Make the state of a Future, in the phase that the job is in, unless it is there."""
-        with _lock:
-            if self._is_future:
-                return False
-            super().__init__()
-            self._is_future = True
-            self._tell_future()
-            return True
-
-    def _tell_future(self) -> None:
-        """Bring the Future into the phase that the job is in."""
-        if self._phase == _SENT:
-            self.set_running_or_notify_cancel()
-        elif self._phase == _CANCELLED:
-            if super().cancel():
-                self.set_running_or_notify_cancel()
-            else:  # a Future that runs cannot be cancelled any more
-                self.set_exception(self._cancelled())
-        elif self._phase == _FINISHED:
-            if self._report is not None:
-                raised = self._report[0]
-                error: BaseException | None = _Raised() if raised else None
-            else:
-                error = self._outcome[0] if self._outcome else None
-            if error is None:
-                self.set_result(None)
-            else:
-                self.set_exception(error)
+    @property
+    def fate(self) -> str:
+        """How its latest attempt has ended, in few words."""
+        if self._phase == CANCELLED:
+            return "cancelled"
+        if self._phase == FINISHED and self.seconds is None:
+            return "ended without a result"
+        raised = self._report[0] if self._report else self._outcome and self._outcome[0] is not None
+        return "has not ended" if self._phase < FINISHED else "raised" if raised else "returned"
 
     def show_output(self) -> None:
         """Print what the job wrote, the first time that anybody asks for its result."""
-        with _lock:
+        with lock:
             unshown, self._unshown = self._unshown, False
         if unshown:
             sys.stdout.write(self._output)
@@ -352,7 +318,7 @@ class Job(Future[Any]):
             if size < len(content):
                 content = content[:size]
             outcome = (decode_exception(bytes(content)), None) if raised else open_result(content)
-            with _lock:
+            with lock:
                 self._outcome = self._outcome or outcome
                 self._report = None
         if self._outcome is None:
@@ -362,13 +328,14 @@ class Job(Future[Any]):
 
 def mark_sent(jobs: Iterable[Job], node: str) -> None:
     """The jobs were sent to a node."""
-    told = []
-    with _lock:
+    now, told = time(), []
+    with lock:
         for job in jobs:
             job.node = node
+            job.sent = now
             job.attempts += 1
-            if job._phase == _PENDING:
-                job._phase = _SENT
+            if job._phase == PENDING:
+                job._phase = SENT
                 if job._is_future:
                     told.append(job)
     for job in told:
@@ -377,21 +344,22 @@ def mark_sent(jobs: Iterable[Job], node: str) -> None:
 
 def unended(jobs: Iterable[Job]) -> list[Job]:
     """Return those of these jobs that have not ended."""
-    return [job for job in jobs if job._phase < _CANCELLED]
+    return [job for job in jobs if job._phase < CANCELLED]
 
 
 def mark_finished(jobs: Iterable[Job], ended: Iterable[Finished]) -> None:
     """The jobs have ended by themselves, each in its way."""
-    told = []
-    with _lock:
+    now, told = time(), []
+    with lock:
         for job, (_, outcome, payload) in zip(jobs, ended, strict=True):
-            if job._phase >= _CANCELLED:
+            if job._phase >= CANCELLED:
                 continue  # it was cancelled at this very moment
+            job.ended = now
             job.seconds = outcome.seconds
             job._report = outcome.raised, payload, outcome.size - outcome.output
             if outcome.output:
                 job._take_output(outcome, payload)
-            job._end(_FINISHED)
+            job._end(FINISHED)
             if job._is_future:
                 told.append(job)
     for job in told:

@@ -24,22 +24,21 @@ from ppnext.settings import (
     check_proto,
     check_shipped,
     check_timeout,
+    wants_network,
 )
 from ppnext.terms import DEFAULT, Asked, agree
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ppnext.history import Report
     from ppnext.job import Job
     from ppnext.mapping import MapRun
     from ppnext.network import Network
     from ppnext.shipping.broadcasts import Broadcast
     from ppnext.stats import NodeStats
-    from ppnext.wire.keys import Key
 
 __all__ = ["Server"]
-
-_NETWORK_VARIABLES = ("PPNEXT_SERVERS", "PPNEXT_SERVERS_FILE")
 
 _NOTHING: tuple[Any, ...] = ()
 
@@ -106,7 +105,11 @@ class Server:
         silence = check_timeout(socket_timeout)
         if self._ncpus:
             check_platform()
-        network, key = _network(ppservers, interfaces, secret, key_file)
+        network: Network | None = None
+        if wants_network(ppservers, interfaces, secret):
+            from ppnext.network import choose
+
+            network, key = choose(ppservers, interfaces, secret, key_file)
         self._created = time.monotonic()
         environment = worker_environment(os.environ, self._ncpus)
         # A worker takes about as long to come up as what this process needs is to load.
@@ -129,7 +132,7 @@ class Server:
                 worker.end()
             raise
         self._destroyed = False
-        if network is not None and key is not None:
+        if network and key is not None:
             self._parts.use_network(network, key, silence, rescue)
         _servers.add(self)
 
@@ -291,6 +294,20 @@ class Server:
         jobs.sort(key=lambda job: job.tid, reverse=True)
         return sum(job.cancel(kill) for job in jobs)
 
+    def explain(self, job: Job) -> Report:
+        """Return what is known of a job: its state and each attempt, with node, times and cause.
+
+        ``print`` it. How its function is sent says ``job.shipping``.
+        """
+        return self._parts.client.history.report(job)
+
+    def quarantine(self) -> list[Report]:
+        """Return the jobs that were given up because workers died under them, the latest last.
+
+        They are not run again, unless they are submitted again. The last thousand are known.
+        """
+        return self._parts.client.history.quarantine()
+
     # Nodes.
 
     def get_ncpus(self) -> int:
@@ -379,20 +396,3 @@ class Server:
 def _destroy_all() -> None:
     for server in list(_servers):
         server.destroy()
-
-
-def _network(
-    ppservers: Iterable[str],
-    interfaces: Iterable[str] | str | None,
-    secret: str | None,
-    key_file: str | os.PathLike[str] | None,
-) -> tuple[Network | None, Key | None]:
-    """Return which ppservers are wanted, if any are, and the key for them."""
-    given = (interfaces, secret, *map(os.environ.get, _NETWORK_VARIABLES))
-    if ppservers == () and all(it is None for it in given):
-        return None, None
-    from ppnext.network import client_key, network_settings
-
-    network = network_settings(ppservers, interfaces)
-    key = client_key(secret, key_file) if network or secret is not None else None
-    return (network, key) if network else (None, key)

@@ -19,7 +19,7 @@ from ppnext.runtime.addresses import Address, Wildcard, parse_servers, servers_f
 if TYPE_CHECKING:
     from ppnext.wire.keys import Key
 
-__all__ = ["Network", "client_key", "network_settings"]
+__all__ = ["Network", "choose", "client_key", "network_settings"]
 
 # Keys that were in the environment when they were first needed.
 _taken: list[Key] = []
@@ -40,6 +40,21 @@ class Network(NamedTuple):
 
     def __bool__(self) -> bool:
         return bool(self.servers or self.wildcards)
+
+
+def choose(
+    ppservers: Iterable[str],
+    interfaces: Iterable[str] | str | None,
+    secret: str | None,
+    key_file: str | os.PathLike[str] | None,
+) -> tuple[Network, Key | None]:
+    """Return which daemons to work with, if with any, and the key for them.
+
+    Raises:
+        AddressError, ConfigError, KeyFileError, TypeError: as the functions below.
+    """
+    network = network_settings(ppservers, interfaces)
+    return network, client_key(secret, key_file) if network or secret is not None else None
 
 
 def network_settings(ppservers: Iterable[str], interfaces: Iterable[str] | str | None) -> Network:

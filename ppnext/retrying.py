@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from ppnext.callbacks import CallbackThread
 from ppnext.job import Job
 
-__all__ = ["Attempt", "Retrying"]
+__all__ = ["Raised", "Retrying"]
 
 _log = logging.getLogger("ppnext.retrying")
 
@@ -39,7 +39,7 @@ class Timers(Protocol):
         """Make a call on the loop; from any thread."""
 
 
-class Attempt(NamedTuple):
+class Raised(NamedTuple):
     """An attempt that has ended with an exception.
 
     Attributes:
@@ -61,18 +61,25 @@ class Retrying:
     Args:
         turn: of the event loop.
         again: called with a job that is to be run again, and its latest attempt.
+        raised: called on the loop with a job that is going to be, the attempt and what it raised.
     """
 
-    def __init__(self, turn: Timers, again: Callable[[Job, int], None]) -> None:
+    def __init__(
+        self,
+        turn: Timers,
+        again: Callable[[Job, int], None],
+        raised: Callable[[Job, int, str], None],
+    ) -> None:
         self._turn = turn
         self._again = again
+        self._raised = raised
         self._thread = CallbackThread()
         # Jobs that are looked at or wait for their next attempt.
         self._open: dict[int, Job] = {}
         # How often each job has been run again for this reason.
         self._times: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
 
-    def consider(self, attempt: Attempt) -> None:
+    def consider(self, attempt: Raised) -> None:
         """A job whose terms name exceptions has ended with one."""
         job = attempt.job
         most = _RETRIES if job.terms.retries is None else job.terms.retries
@@ -104,31 +111,33 @@ class Retrying:
     def __iter__(self) -> Iterator[Job]:
         return iter(self._open.values())
 
-    def _look(self, attempt: Attempt) -> None:
+    def _look(self, attempt: Raised) -> None:
         try:
-            wanted = isinstance(attempt.error(), attempt.job.terms.retry_on)
+            error = attempt.error()
+            wanted, kind = isinstance(error, attempt.job.terms.retry_on), type(error).__name__
         # A class of the user's may raise anything when it is asked; the job has ended as it has.
         except BaseException:
             _log.exception("cannot tell whether job %d is to be run again", attempt.job.tid)
-            wanted = False
-        self._turn.soon(lambda: self._decided(attempt, wanted))
+            wanted, kind = False, ""
+        self._turn.soon(lambda: self._decided(attempt, wanted, kind))
 
-    def _decided(self, attempt: Attempt, wanted: bool) -> None:
+    def _decided(self, attempt: Raised, wanted: bool, kind: str) -> None:
         job = attempt.job
         if job.tid not in self._open:
             return
         if not wanted:
             self._accept(attempt)
             return
+        self._raised(job, attempt.number, kind)
         times = self._times[job] = self._times.get(job, 0) + 1
         first = job.terms.backoff
         pause = min(first * 2.0 ** min(times - 1, _DOUBLINGS), max(first, _LONGEST))
         self._turn.later(pause, lambda: self._run(attempt))
 
-    def _run(self, attempt: Attempt) -> None:
+    def _run(self, attempt: Raised) -> None:
         if self._open.pop(attempt.job.tid, None) is not None:
             self._again(attempt.job, attempt.number)
 
-    def _accept(self, attempt: Attempt) -> None:
+    def _accept(self, attempt: Raised) -> None:
         self.forget(attempt.job)
         attempt.accept()

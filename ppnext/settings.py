@@ -15,11 +15,14 @@ __all__ = [
     "check_proto",
     "check_shipped",
     "check_timeout",
+    "wants_network",
 ]
 
 AUTODETECT = "autodetect"
 
 _MANY = 4096
+
+_NETWORK_VARIABLES = ("PPNEXT_SERVERS", "PPNEXT_SERVERS_FILE")
 
 _HEARTBEAT_LIMIT = 30.0
 """Seconds of silence after which a ppserver is given up in any case."""
@@ -111,3 +114,9 @@ def check_timeout(socket_timeout: object) -> float:
     if not socket_timeout > 0:
         raise ValueError(f"socket_timeout must be more than 0 seconds, not {socket_timeout}")
     return min(float(socket_timeout), _HEARTBEAT_LIMIT)
+
+
+def wants_network(ppservers: object, interfaces: object, secret: object) -> bool:
+    """Whether a caller or the environment speaks of ppservers; how, ``network`` finds out."""
+    given = (interfaces, secret, *map(os.environ.get, _NETWORK_VARIABLES))
+    return ppservers != () or any(it is not None for it in given)

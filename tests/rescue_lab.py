@@ -207,6 +207,9 @@ class Lab:
         if not self.twins.outlives(job, cause, mishaps):
             self.ended.append((job.id, cause.name))
 
+    def attempt_failed(self, job: JobState, mishap: Mishap) -> None:
+        """An End tells of the last."""
+
     def job_lost(self, link: Link) -> None:
         self.lost += 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -58,6 +60,8 @@ class Story:
     def __init__(self) -> None:
         self.loop, self.engine = Loop(), Engine()
         self.failed: list[tuple[Job, NoNodes]] = []
+        # A job that has not ended is kept elsewhere.
+        self.open: list[Job] = []
         self.deadlines = Deadlines(
             self.loop,
             self.engine,  # type: ignore[arg-type]  # as much of an engine as is asked
@@ -68,6 +72,7 @@ class Story:
     def enters(self, deadline: float | None = 0.5, is_out: bool = True) -> Job:
         """A job is submitted, and given to the engine or not."""
         job = Job(None, 3, "", None, Definition(), b"", terms=Terms(deadline=deadline))  # type: ignore[arg-type]  # neither owner nor function is asked
+        self.open.append(job)
         if is_out:
             self.engine.jobs[job.tid] = object()
         self.deadlines.enter(job)
@@ -143,3 +148,14 @@ def test_one_that_waits_to_be_run_again_has_met_its_deadline(story: Story) -> No
     mark_sent([job], "node")
     story.loop.pass_time()
     assert not story.failed and not story.engine.withdrawn
+
+
+def test_a_job_that_nobody_has_any_more_is_not_kept_until_its_deadline(story: Story) -> None:
+    job = story.enters(86_400.0)
+    gone = weakref.ref(job)
+    story.open.clear()
+    del job
+    gc.collect()
+    assert gone() is None
+    story.loop.pass_time()
+    assert not story.failed

@@ -48,6 +48,15 @@ def test_no_cause_is_without_an_error() -> None:
         assert isinstance(given_up(4, cause, (last,)), JobError)
 
 
+def test_attempts_that_failed_alike_are_told_together_with_their_nodes() -> None:
+    how = "worker process {} was killed by SIGSEGV; it was here: f in line {}"
+    mishaps = tuple(mishap(n, f"ws{n % 2}", how.format(100 + n, n)) for n in (1, 2, 3))
+    assert str(given_up(4, Cause.POISONED, mishaps)) == (
+        "job 4 was given up: its worker died under it too often (3 times, on ws1, ws0: "
+        "worker process 103 was killed by SIGSEGV; it was here: f in line 3)"
+    )
+
+
 def test_the_last_attempt_is_told_in_full_and_those_before_in_few_words() -> None:
     mishaps = (mishap(1, "a", "x" * 500), mishap(2, "b", "lost"), mishap(3, "c", "y" * 500))
     said = str(given_up(4, Cause.POISONED, mishaps))

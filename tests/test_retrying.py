@@ -13,7 +13,7 @@ from queue import SimpleQueue
 import pytest
 
 from ppnext.job import Job
-from ppnext.retrying import Attempt, Retrying
+from ppnext.retrying import Raised, Retrying
 from ppnext.terms import Terms
 
 PATIENCE = 20.0
@@ -61,14 +61,17 @@ class Story:
         self.loop = Loop()
         self.again: list[tuple[int, int]] = []
         self.accepted: list[tuple[int, int]] = []
+        self.raised: list[tuple[int, int, str]] = []
         self.retrying = Retrying(
-            self.loop, lambda job, number: self.again.append((job.tid, number))
+            self.loop,
+            lambda job, number: self.again.append((job.tid, number)),
+            lambda job, number, kind: self.raised.append((job.tid, number, kind)),
         )
 
     def fails(self, job: Job, number: int, error: BaseException | None = None) -> None:
         """An attempt has ended with an exception."""
         accept = partial(self.accepted.append, (job.tid, number))
-        self.retrying.consider(Attempt(job, number, lambda: error or OSError(), accept))
+        self.retrying.consider(Raised(job, number, lambda: error or OSError(), accept))
 
     def fails_until_accepted(self, job: Job) -> int:
         """Let all attempts fail; return how many there were."""
@@ -201,7 +204,7 @@ def test_an_exception_that_cannot_be_had_is_none_that_is_meant(story: Story) -> 
     def spoil() -> BaseException:
         raise ValueError("it cannot be unpickled")
 
-    story.retrying.consider(Attempt(made(), 1, spoil, lambda: story.accepted.append((0, 1))))
+    story.retrying.consider(Raised(made(), 1, spoil, lambda: story.accepted.append((0, 1))))
     story.loop.turn()
     assert story.accepted == [(0, 1)]
 

@@ -10,6 +10,7 @@
 * queue: jobs that nobody runs yet: what they hold in the client, what one more costs.
 * shipping: functions by reference, by source and by value, and a package of modules that comes
   along: what submitting costs, the first job and later ones.
+* control: jobs that are cancelled while they run, or have a time that runs out.
 * idle: processor time of a system with nothing to do.
 * scheduler: the scheduler by itself, on clusters that do not exist.
 * cold: from the start of a fresh interpreter to the first result, and the import alone.
@@ -63,6 +64,7 @@ class Sizes(NamedTuple):
     queued: int = 1_000_000
     submits: int = 10_000
     firsts: int = 25
+    stops: int = 15
     idle_seconds: float = 10.0
 
     def scaled(self, share: float, single: float, calls: float) -> Sizes:
@@ -93,6 +95,7 @@ QUICK = Sizes(
     queued=200_000,
     submits=2_000,
     firsts=10,
+    stops=7,
     idle_seconds=5.0,
 )
 
@@ -105,6 +108,7 @@ GROUPS = {
     "broadcast": Group(3, 1, 90, 0.85),
     "queue": Group(2, 1, 120, 0.9),
     "shipping": Group(5, 2, 60, 0.93),
+    "control": Group(3, 1, 60, 0.94),
     "idle": Group(1, 1, 40, 0.95),
     "scheduler": Group(1, 1, 300, 1.0),
 }
@@ -150,6 +154,8 @@ MEASURES = {
         Measure("package_next", "the same, with a second package", "ms", False),
         Measure("package_switch", "a bare job and one with it in turn, over a row", "µs", False),
         Measure("package_later", "later jobs with it ÷ bare ones", "×", False),
+        Measure("stop_reuse", "cancel to next job in its slot", "ms", False),
+        Measure("timeout_late", "end of a job's time to its error", "ms", False),
         Measure("idle", "CPU with nothing to do, client's side", "%", False),
         Measure("idle_daemon", "CPU with nothing to do, ppserver", "%", False),
         Measure("startup", "start-up and first result", "ms", False),

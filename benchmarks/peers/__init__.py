@@ -61,7 +61,7 @@ PEERS = {
         "parallel:Ppnext",
         "ppnext",
         "ppnext",
-        "calls map uneven array broadcast queue shipping idle",
+        "calls map uneven array broadcast queue shipping control idle",
     ),
     "executor": Peer(
         "ProcessPoolExecutor", "pools:Executor", "ppnext", None, "calls map uneven array"
@@ -72,7 +72,7 @@ PEERS = {
     ),
     "loky": Peer("loky", "pools:Loky", "joblib", "loky", "calls map uneven array"),
     "joblib": Peer("joblib", "pools:Joblib", "joblib", "joblib", "map uneven array broadcast"),
-    "pebble": Peer("Pebble", "pools:Pebble", "pebble", "pebble", "calls map uneven array"),
+    "pebble": Peer("Pebble", "pools:Pebble", "pebble", "pebble", "calls map uneven array control"),
     "ppft": Peer(
         "ppft", "parallel:Ppft", "ppft", "ppft", "calls map uneven array", 0.25, calls=0.2
     ),
@@ -127,7 +127,7 @@ PEERS = {
         "parallel:PpnextRemote",
         "ppnext",
         "ppnext",
-        "calls map array broadcast shipping idle",
+        "calls map array broadcast shipping control idle",
         daemon="ppnext",
     ),
     # 88 ms a job: more would only take longer.

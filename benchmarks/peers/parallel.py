@@ -29,6 +29,12 @@ class Ppnext(Running):
     def collect(self, handle: Handle) -> Any:
         return handle()
 
+    def cancel(self, handle: Handle) -> None:
+        handle.cancel()
+
+    def submit_within(self, seconds: float, func: Callable[..., Any], *args: Any) -> Handle:
+        return self.server.submit(func, args, timeout=seconds)
+
     def map(self, func: Callable[..., Any], items: Sequence[Any], chunk: int) -> list[Any]:
         return list(self.server.map(func, items))
 

@@ -80,6 +80,12 @@ class Pebble(Running):
     def submit(self, func: Callable[..., Any], *args: Any) -> Handle:
         return self.pool.schedule(func, args=args)
 
+    def cancel(self, handle: Handle) -> None:
+        handle.cancel()
+
+    def submit_within(self, seconds: float, func: Callable[..., Any], *args: Any) -> Handle:
+        return self.pool.schedule(func, args=args, timeout=seconds)
+
     def map(self, func: Callable[..., Any], items: Sequence[Any], chunk: int) -> list[Any]:
         return list(self.pool.map(func, items, chunksize=chunk).result())
 

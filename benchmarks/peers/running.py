@@ -43,6 +43,21 @@ class Running:
         """Wait for the results of jobs."""
         return [self.collect(handle) for handle in handles]
 
+    def cancel(self, handle: Handle) -> None:
+        """Stop a job that runs."""
+        raise Unavailable("it cannot stop a job that runs")
+
+    def submit_within(self, seconds: float, func: Callable[..., Any], *args: Any) -> Handle:
+        """Submit one job that may take so long and no longer."""
+        raise Unavailable("its jobs have no timeouts")
+
+    def failure(self, handle: Handle) -> BaseException:
+        """Wait for a job that fails; return how."""
+        error: BaseException | None = handle.exception()
+        if error is None:
+            raise ValueError("a job did not fail")
+        return error
+
     def map(self, func: Callable[..., Any], items: Sequence[Any], chunk: int) -> list[Any]:
         """Call the function with each item; return the results in order."""
         return self.gather([self.submit(func, item) for item in items])

@@ -11,6 +11,7 @@ from asyncio import TimerHandle
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import cast
+from weakref import ref
 
 from ppnext.errors import ProtocolError
 from ppnext.nodes.greeting import check_protocol
@@ -338,7 +339,8 @@ class Link:
                 raise ProtocolError(f"{self.name} sent a result that is shorter than its output")
         if len(outcomes) == 1 and outcomes[0].size == len(payload):
             if isinstance(payload, Shared) and payload.is_received:
-                payload.when_free(partial(self._free_later, outcomes[0].job, outcomes[0].attempt))
+                # Whoever has the result does not keep the link, and all that is behind it.
+                payload.when_free(partial(_free_later, ref(self), outcomes[0]))
             return [payload]
         return split(payload, [outcome.size for outcome in outcomes])
 
@@ -366,14 +368,14 @@ class Link:
                     self._owner.on_stopped(self, (it.job, it.attempt), verdict)
                 return
 
-    def _free_later(self, job: int, attempt: int, reusable: bool) -> None:
+    def free_later(self, freed: Freed) -> None:
         """Nothing here uses a shared result any more. Called in any thread at any time."""
         if self._soon is not None and not self._closed:
-            self._soon(partial(self._free, job, attempt, reusable))
+            self._soon(partial(self._free, freed))
 
-    def _free(self, job: int, attempt: int, reusable: bool) -> None:
+    def _free(self, freed: Freed) -> None:
         if not self._closed:
-            self._stream(self._control).send(Freed(job, attempt, reusable))
+            self._stream(self._control).send(freed)
 
     def _on_hello(self, hello: Hello) -> None:
         if self.hello is not None:
@@ -391,3 +393,8 @@ class Link:
         if stream is None:
             raise AssertionError("a link is used before it has its streams")
         return stream
+
+
+def _free_later(link: ref[Link], outcome: Outcome, reusable: bool) -> None:
+    if (known := link()) is not None:
+        known.free_later(Freed(outcome.job, outcome.attempt, reusable))

@@ -18,6 +18,7 @@
 * ``processes``  worker processes
 * ``threads``    how many threads the libraries in a worker may start
 * ``progress``   which job a worker has started last, and where it is
+* ``lastwords``  PURE: what a worker has left when it died
 * ``footprint``  how much memory a process and its children have
 * ``cgroups``    where the limits of this process are written
 * ``cpus``       how many processors this process may use

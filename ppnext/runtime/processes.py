@@ -19,6 +19,7 @@ from contextlib import ExitStack, suppress
 from time import monotonic, sleep
 
 from ppnext.runtime.footprint import Footprint
+from ppnext.runtime.lastwords import MOST, last_words
 from ppnext.runtime.progress import SIZE, STACK_SIGNAL, Progress
 from ppnext.runtime.threads import thread_limits
 
@@ -174,13 +175,12 @@ class WorkerProcess:
             how = f"exited with status {code}"
         else:
             how = f"was killed by {_signal_name(-code)}"
-        words = self._last_words()
-        return f"worker process {self.pid} {how}" + (f"; its last words: {words}" if words else "")
-
-    def _last_words(self) -> str:
         size = os.fstat(self._output).st_size
-        words = os.pread(self._output, _LAST_WORDS, max(0, size - _LAST_WORDS))
-        return words.decode(errors="backslashreplace").strip()
+        left = last_words(os.pread(self._output, MOST, max(0, size - MOST)))
+        story = f"worker process {self.pid} {how}"
+        if left.stack:
+            story += f"; it was here, innermost call last:\n{left.stack}"
+        return f"{story}; its last words: {left.words}" if left.words else story
 
 
 def _signal_name(number: int) -> str:

@@ -7,7 +7,18 @@ from typing import NamedTuple, TypeAlias
 
 from ppnext.sched.model import JobId, JobState, Mishap, NodeId, Ref
 
-__all__ = ["Action", "Assign", "Cause", "End", "Kept", "Release", "Retract", "Stop", "Withdrawn"]
+__all__ = [
+    "Action",
+    "Assign",
+    "Cause",
+    "End",
+    "Failed",
+    "Kept",
+    "Release",
+    "Retract",
+    "Stop",
+    "Withdrawn",
+]
 
 
 class Cause(Enum):
@@ -55,6 +66,13 @@ class End(NamedTuple):
     mishaps: tuple[Mishap, ...]
 
 
+class Failed(NamedTuple):
+    """An attempt did not end by itself; an End follows if it was the last."""
+
+    job: JobState
+    mishap: Mishap
+
+
 class Withdrawn(NamedTuple):
     """The job that was to be withdrawn has not started and is forgotten."""
 
@@ -73,4 +91,4 @@ class Release(NamedTuple):
     node: NodeId
 
 
-Action: TypeAlias = Assign | Retract | Stop | End | Withdrawn | Kept | Release
+Action: TypeAlias = Assign | Retract | Stop | Failed | End | Withdrawn | Kept | Release

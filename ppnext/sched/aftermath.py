@@ -5,7 +5,7 @@ It waits again, is stopped, or ends. Whoever asked for it is answered here, with
 
 from __future__ import annotations
 
-from ppnext.sched.actions import End, Kept, Stop, Withdrawn
+from ppnext.sched.actions import End, Failed, Kept, Stop, Withdrawn
 from ppnext.sched.dispatcher import Dispatcher
 from ppnext.sched.model import (
     CANCEL,
@@ -90,6 +90,7 @@ class Aftermath:
         if state.intent is CANCEL:
             self._end(state, "cancelled")
             return
+        self._dispatcher.actions.append(Failed(state, mishap))
         self.answer_kept(state)
         cause = self._policy.reason_to_give_up(state)
         if cause is None:

@@ -253,11 +253,9 @@ class Session:
         self._demand_changed()
 
     def _on_retract(self, retract: Retract) -> None:
-        known = []
+        known = [job for job, attempt in retract.jobs if self._attempts.get(job) == attempt]
         for job, attempt in retract.jobs:
-            if self._attempts.get(job) == attempt:
-                known.append(job)
-            else:
+            if self._attempts.get(job) != attempt:
                 self._answers.kept((job, attempt))
         self._engine.withdraw(known)
 
@@ -325,8 +323,10 @@ class Session:
         self._stream.send(died)
         self._demand_changed()
 
-    def job_lost(self, link: Link) -> None:
-        """Told to the client by ``job_ended``."""
+    def attempt_failed(self, job: JobState, mishap: Mishap) -> None:
+        """Told by ``job_ended``, like the next."""
+
+    def job_lost(self, link: Link) -> None: ...
 
     def job_withdrawn(self, job: int, withdrawn: bool) -> None:
         attempt = self._attempts.get(job)

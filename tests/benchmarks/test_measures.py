@@ -9,10 +9,12 @@ import pytest
 
 from benchmarks.measures import DEFAULT, QUICK, Sizes
 from benchmarks.measures.calls import percentiles, throughput
+from benchmarks.measures.control import control
 from benchmarks.measures.maps import durations, map_small, map_uneven
+from benchmarks.peers.parallel import Ppnext
 from benchmarks.peers.running import Running, Unavailable
 
-SIZES = Sizes(jobs=5, single=10, calls=300, uneven=5)
+SIZES = Sizes(jobs=5, single=10, calls=300, uneven=5, stops=1)
 ORDERS = {"workers": 1}
 
 
@@ -46,6 +48,15 @@ def test_results_are_checked() -> None:
         throughput(Wrong(), 5)
     with pytest.raises(ValueError, match="wrong"):
         map_small(Wrong(), SIZES, ORDERS)
+
+
+def test_stopped_jobs_are_timed() -> None:
+    peer = Ppnext(1, {})
+    try:
+        found = control(peer, SIZES, ORDERS).values
+    finally:
+        peer.close()
+    assert found.keys() == {"stop_reuse", "timeout_late"} and min(found.values()) > 0
 
 
 def test_one_worker_that_does_nothing_else_is_busy() -> None:

@@ -46,7 +46,7 @@ async def starve_descriptors(lab: Laboratory, machine: Machine, length: float, d
     """The daemon can open one more descriptor, or a few."""
     highest = max(int(it) for it in os.listdir(f"/proc/{machine.pid}/fd"))
     more = 1 + dice % 8
-    excuse = lab.excuse("OSError", "ImportError", "value")
+    excuse = lab.excuse("OSError", "ImportError")
     with _limited(machine.pid, resource.RLIMIT_NOFILE, [(machine.pid, highest + 1 + more)]):
         await asyncio.sleep(length)  # the fault itself
     excuse.end = lab.now + _AFTER

@@ -296,6 +296,21 @@ def test_the_timeout_of_the_server_is_that_of_jobs_that_say_nothing(
             executor.submit(waits, path).result(PATIENCE)
 
 
+def test_an_executor_has_terms_for_its_jobs_also_with_a_server_of_others(
+    server: Server, path: Path
+) -> None:
+    with Executor(server=server, timeout=0.3, retry=False) as executor:
+        with pytest.raises(JobTimeout):
+            executor.submit(waits, path).result(PATIENCE)
+        with pytest.raises(JobTimeout):
+            list(executor.map(waits, [path]))
+        assert executor.submit(abs, -1).result(PATIENCE) == 1
+        assert server.submit(time.sleep, (0.5,)).result(PATIENCE) is None
+    for terms, error in (({"timeout": -1}, ValueError), ({"proto": 4}, TypeError)):
+        with pytest.raises(error):
+            Executor(server=server, **terms)
+
+
 def test_each_call_of_a_map_has_its_time(server: Server, path: Path) -> None:
     sleeps = [0.0, 0.15, 0.15, 0.15]
     assert list(server.map(time.sleep, sleeps, timeout=PATIENCE)) == [None] * 4
@@ -553,3 +568,30 @@ def test_no_thread_of_a_job_stays_in_its_way(server: Server, path: Path) -> None
     with pytest.raises(JobTimeout) as caught:
         job.result(PATIENCE)
     assert caught.value.stack.endswith(" in waits")
+
+
+# What became of it.
+
+
+def test_what_became_of_each_attempt_can_be_asked(server: Server, path: Path) -> None:
+    job = server.submit(fails, (path, 2), retry_on=ConnectionError)
+    assert job.result(PATIENCE) == 2
+    report = server.explain(job)
+    assert (report.job, report.function, report.state) == (job.tid, "fails", job.status())
+    causes = [attempt.cause for attempt in report.attempts]
+    assert causes == ["raised ConnectionError", "raised ConnectionError", "returned"]
+    times = [time for it in report.attempts for time in (it.sent, it.ended)]
+    assert times == sorted(times)
+    assert str(report).count("raised ConnectionError after ") == 2
+
+
+def test_what_has_not_ended_or_was_cancelled_says_so(server: Server, path: Path) -> None:
+    job = server.submit(waits, (path,))
+    until(lambda: notes(path))
+    [attempt] = server.explain(job).attempts
+    assert (attempt.cause, attempt.ended, attempt.node) == ("has not ended", None, job.node)
+    job.cancel()
+    [attempt] = server.explain(job).attempts
+    assert attempt.cause == "cancelled" and attempt.ended >= attempt.sent
+    assert server.explain(server.submit(abs, (-1,), node="nobody*")).attempts == ()
+    assert not server.quarantine()

@@ -47,7 +47,17 @@ def test_a_job_whose_worker_dies_three_times_is_poisoned(server, counter, death,
     assert [other() for other in others] == list(range(20))
     message = str(caught.value)
     assert f"job {job.tid} was given up" in message
-    assert message.count("attempt ") == message.count(cause) == 3
+    assert ("in segfault" in message) is (death is segfault)
+    report = server.explain(job)
+    assert [attempt.number for attempt in report.attempts][-1] == job.attempts
+    nodes = [attempt.node for attempt in report.attempts]
+    assert f"3 times, on {', '.join(dict.fromkeys(nodes))}: " in message and len(nodes) == 3
+    assert message.count(cause) == 1
+    assert all(cause in attempt.cause for attempt in report.attempts)
+    assert all(attempt.sent <= attempt.ended for attempt in report.attempts)
+    assert report.state == job.status()
+    [quarantined] = server.quarantine()
+    assert quarantined.attempts == report.attempts and quarantined.job == job.tid
 
 
 def test_a_dead_worker_does_not_swallow_jobs(server, cluster):

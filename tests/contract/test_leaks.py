@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -186,6 +187,15 @@ def test_after_destroy_nothing_is_left():
         assert becomes_true(lambda: not segments(os.getpid()), 10)
         assert becomes_true(lambda: len(links(psutil.Process())) <= before, 10)
         assert becomes_true(lambda: threading.active_count() <= threads, 10)
+
+
+def test_a_result_that_is_kept_does_not_keep_its_server():
+    with Server(2) as server:
+        result = server.submit(use, (np.ones(MIB), "copy")).result(PATIENCE)
+    gone = weakref.ref(server)
+    del server
+    assert becomes_true(lambda: gone() is None, 10)
+    assert (result == 1).all()
 
 
 def test_results_outlive_the_server():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ppnext.sched.actions import Action, Assign, Retract
+from ppnext.sched.actions import Action, Assign, Failed, Retract
 from ppnext.sched.invariants import check
 from ppnext.sched.model import JobId, JobState, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
@@ -23,19 +23,27 @@ class Sent(NamedTuple):
 
 
 class Bench:
-    """A scheduler with short names for its events; checks the invariants after each."""
+    """A scheduler with short names for its events; checks the invariants after each.
+
+    Attributes:
+        failed: attempts that failed, as the scheduler said; not among what is to be done.
+    """
 
     def __init__(self, **numbers: float) -> None:
         self.policy = Policy(**numbers)  # type: ignore[arg-type]  # numbers by name
         self.scheduler = Scheduler(self.policy)
+        self.failed: list[Failed] = []
 
     def done(self) -> list[Action | Sent]:
         check(self.scheduler, self.policy)
+        actions = self.scheduler.take_actions()
+        self.failed += [action for action in actions if isinstance(action, Failed)]
         return [
             Sent(action.node, [(state.id, state.attempt) for state in action.jobs])
             if isinstance(action, Assign)
             else action
-            for action in self.scheduler.take_actions()
+            for action in actions
+            if not isinstance(action, Failed)
         ]
 
     def submit(

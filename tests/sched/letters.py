@@ -5,7 +5,7 @@ A job that needs "a" runs on a node that has "abc". A number behind the letter i
 
 from __future__ import annotations
 
-from ppnext.sched.actions import Action, Assign, Retract
+from ppnext.sched.actions import Action, Assign, Failed, Retract
 from ppnext.sched.invariants import check
 from ppnext.sched.model import JobId, JobState, Need, NodeId, NodeKind
 from ppnext.sched.policy import Policy
@@ -35,7 +35,8 @@ class Bench:
     def done(self) -> list[tuple[str, int, list[int]]]:
         """Return what is to be done: sent to or asked from which node, which jobs."""
         check(self.scheduler, self.policy)
-        return [told(action) for action in self.scheduler.take_actions()]
+        actions = self.scheduler.take_actions()
+        return [told(action) for action in actions if not isinstance(action, Failed)]
 
     def node(
         self, node: int, facts: str | None, slots: int = 1, latency: float = 0.0001

@@ -21,7 +21,17 @@ from heapq import heappop, heappush
 from itertools import count
 from random import Random
 
-from ppnext.sched.actions import Action, Assign, End, Kept, Release, Retract, Stop, Withdrawn
+from ppnext.sched.actions import (
+    Action,
+    Assign,
+    End,
+    Failed,
+    Kept,
+    Release,
+    Retract,
+    Stop,
+    Withdrawn,
+)
 from ppnext.sched.invariants import check
 from ppnext.sched.model import (
     NOBODY,
@@ -472,6 +482,9 @@ class Owner:
         elif isinstance(action, Stop):
             self.world.happened("stopped")
             self.links[action.node].down.send(Halt(*action.job, action.grace))
+        elif isinstance(action, Failed):
+            assert action.job.mishaps[-1] is action.mishap
+            self.world.happened("attempt failed")
         elif isinstance(action, Release):
             self.world.happened("released")
             self.links.pop(action.node).leave()

@@ -369,6 +369,18 @@ def test_a_job_is_given_up_when_enough_nodes_were_lost_with_it() -> None:
     assert [mishap.blamed for mishap in end.mishaps] == [True, False, False]
 
 
+def test_each_attempt_that_fails_is_told_when_it_does() -> None:
+    bench = Bench(poison_limit=2)
+    bench.daemon(1)
+    bench.submit(1)
+    for attempt in (1, 2):
+        bench.scheduler.on_died(NodeId(1), JobId(1), attempt, "killed")
+        bench.done()
+    mishaps = [Mishap(attempt, "d1", "killed", blamed=True) for attempt in (1, 2)]
+    assert [it.mishap for it in bench.failed] == mishaps
+    assert {it.job.id for it in bench.failed} == {1}
+
+
 def test_losses_poison_nothing() -> None:
     bench = Bench(poison_limit=1)
     bench.submit(1)
