@@ -30,6 +30,7 @@ _HOMES = {
     "shipping": "shipping:shipping",
     "control": "control:control",
     "idle": "idle:idle",
+    "share": "sharing:share",
 }
 
 

@@ -157,4 +157,5 @@ FIGURES = (
         18, "end of a job's time to its error", _own("ppnext", "timeout_late"), 50, False, " ms"
     ),
     Figure(18, "ppserver, the same", _own(REMOTE, "timeout_late"), 50, False, " ms"),
+    Figure(19, "a job among 100,000 of another", _own(REMOTE, "share_delay"), 50, False, " ms"),
 )

@@ -33,7 +33,7 @@ from ppnext.sched.actions import (
     Stop,
     Withdrawn,
 )
-from ppnext.sched.model import RETRACTING, JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
+from ppnext.sched.model import JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Fits, PriorityOf
 from ppnext.sched.scheduler import Scheduler
@@ -68,8 +68,8 @@ class Engine:
         self._definitions = Definitions(held_most)
         # Nodes that wait for a function which has to be fetched first.
         self._missing: dict[bytes, list[NodeId]] = {}
-        # Jobs that are to be stopped once it is known that they run: the attempt, and the grace.
-        self._stopping: dict[int, tuple[int, float]] = {}
+        # Seconds to end in, of jobs that are asked for and are to be stopped if they are kept.
+        self._graces: dict[int, float] = {}
         self._numbers = count(1)
         self._acting = False
         # Whether an event was reported while actions were carried out.
@@ -131,7 +131,9 @@ class Engine:
     def stop(self, job: int, grace: float) -> None:
         """Stop a job that has been started; how it ends is told as always.
 
-        If it turns out not to have been started, or not again, it is given back.
+        If it is not known whether it has been started, it is asked for first, and given back if it
+        has not: its worker may have died since, or whoever wants it stopped was told too much by
+        an answer that was given before the job had come.
         """
         state = self.state_of(job)
         if state is None:
@@ -139,16 +141,8 @@ class Engine:
         if state.kept and state.node in self.links:
             self.links[state.node].stop((state.id, state.attempt), grace)
         else:
-            self._stopping[job] = state.attempt, grace
+            self._graces[job] = grace
             self.withdraw([job])
-
-    def _stop_kept(self, job: int) -> None:
-        """A node keeps a job that it was asked for: if it is to be stopped, it can be now."""
-        state = self.state_of(job)
-        if job in self._stopping and (state is None or state.status is not RETRACTING):
-            attempt, grace = self._stopping.pop(job)
-            if state is not None and state.attempt == attempt:
-                self.stop(job, grace)
 
     def withdraw(self, jobs: Iterable[int]) -> None:
         """Give back those of these jobs that have not been started; each is answered."""
@@ -309,11 +303,17 @@ class Engine:
             self._audience.node_gone(link, None)
             link.close("not needed any more")
         elif isinstance(action, Withdrawn):
-            self._stopping.pop(action.job.id, None)
+            self._graces.pop(action.job.id, None)
             self._audience.job_withdrawn(action.job.id, True)
         elif isinstance(action, Kept):
-            self._stop_kept(action.job)
+            self._kept(action.job)
             self._audience.job_withdrawn(action.job, False)
+
+    def _kept(self, job: JobId) -> None:
+        """A job stays that was asked for; if it runs, it may have to be stopped."""
+        grace, state = self._graces.pop(job, None), self.state_of(job)
+        if grace is not None and state is not None and state.kept:
+            self.stop(job, grace)
 
     def _held(self, link: Link, job: int, attempt: int) -> JobState | None:
         """The job, if the node holds this attempt at it."""

@@ -171,6 +171,7 @@ class PPServers:
         environment |= {
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
+            "XDG_RUNTIME_DIR": str(self._cwd),
             "TESTS_AUDIT_FILE": str(audit_file),
             **(env or {}),
         }

@@ -321,6 +321,22 @@ def test_a_job_that_runs_is_stopped_and_one_that_does_not_is_given_back(engine, 
     assert audience.of("job_withdrawn") == [(1, False), (2, True)]
 
 
+def test_a_job_of_which_it_was_not_known_that_it_runs_is_stopped_all_the_same(
+    engine, audience, link
+) -> None:
+    """Whoever wants it stopped was told that it is kept before it had come."""
+    submit(engine, 1)
+    engine.stop(1, 2.5)
+    engine.on_returned(link, Returned([], [(1, 1)]))
+    assert link.asked[-1] == ("stop", (1, 1), 2.5)
+    assert audience.of("job_withdrawn") == [(1, False)]
+    report(engine, link, result(1))
+    submit(engine, 2)
+    engine.stop(2, 2.5)
+    report(engine, link, result(2))  # before the answer: nothing is left to be stopped
+    assert ("stop", (2, 1), 2.5) not in link.asked
+
+
 def test_a_job_that_went_beyond_a_limit_ends_with_the_verdict(engine, audience, link):
     submit(engine, 1)
     engine.on_died(link, Died(1, 1, "too slow", "TIMEOUT", "  File", 7))

@@ -12,6 +12,7 @@
   along: what submitting costs, the first job and later ones.
 * control: jobs that are cancelled while they run, or have a time that runs out.
 * idle: processor time of a system with nothing to do.
+* share: a client's single jobs, while another client of the daemon has very many queued.
 * scheduler: the scheduler by itself, on clusters that do not exist.
 * cold: from the start of a fresh interpreter to the first result, and the import alone.
 
@@ -66,6 +67,8 @@ class Sizes(NamedTuple):
     firsts: int = 25
     stops: int = 15
     idle_seconds: float = 10.0
+    queued_by_another: int = 100_000
+    guests: int = 20
 
     def scaled(self, share: float, single: float, calls: float) -> Sizes:
         """Return these sizes for a slow peer."""
@@ -97,6 +100,8 @@ QUICK = Sizes(
     firsts=10,
     stops=7,
     idle_seconds=5.0,
+    queued_by_another=20_000,
+    guests=10,
 )
 
 GROUPS = {
@@ -110,6 +115,7 @@ GROUPS = {
     "shipping": Group(5, 2, 60, 0.93),
     "control": Group(3, 1, 60, 0.94),
     "idle": Group(1, 1, 40, 0.95),
+    "share": Group(3, 1, 60, 0.97),
     "scheduler": Group(1, 1, 300, 1.0),
 }
 
@@ -158,6 +164,7 @@ MEASURES = {
         Measure("timeout_late", "end of a job's time to its error", "ms", False),
         Measure("idle", "CPU with nothing to do, client's side", "%", False),
         Measure("idle_daemon", "CPU with nothing to do, ppserver", "%", False),
+        Measure("share_delay", "a job among 100,000 of another, worst, over one", "ms", False),
         Measure("startup", "start-up and first result", "ms", False),
         Measure("cold", "cold process to first result", "ms", False),
         Measure("import", "import", "ms", False),

@@ -127,7 +127,7 @@ PEERS = {
         "parallel:PpnextRemote",
         "ppnext",
         "ppnext",
-        "calls map array broadcast shipping control idle",
+        "calls map array broadcast shipping control idle share",
         daemon="ppnext",
     ),
     # 88 ms a job: more would only take longer.

@@ -74,6 +74,9 @@ class PpnextRemote(Ppnext):
         self.access = access
         self.server = ppnext.Server(0, (access["server"],), key_file=access["key_file"])
 
+    def again(self) -> Running:
+        return PpnextRemote(0, self.access)
+
     def with_modules(self, folder: str) -> Running:
         import ppnext
 

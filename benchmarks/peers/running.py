@@ -74,6 +74,10 @@ class Running:
         """Return a peer that takes jobs and runs none."""
         raise Unavailable("it cannot queue jobs without running them")
 
+    def again(self) -> Running:
+        """Return another client of the same daemon."""
+        raise Unavailable("it has no daemon that clients share")
+
     def with_modules(self, folder: str) -> Running:
         """Return another such peer, just started, which ships the modules in a folder."""
         raise Unavailable("it ships no modules")

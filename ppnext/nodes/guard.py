@@ -3,6 +3,7 @@
 One for each worker process, in its parent. A job that has limits says when it begins. When its time
 is up, or when nobody wants it any more, the worker is told to interrupt it, so that Python code can
 clean up; if it has not ended after a grace, its process is killed with all that it has started.
+While the process is suspended, the time of its job does not run.
 
 However a job ends that was stopped for going beyond a limit, that is how it has ended: what it
 still returned or raised does not count. The guard has the verdict when the link asks for it.
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
+from ppnext.nodes.countdown import Countdown
 from ppnext.sched.model import NOBODY, Limit, Verdict
 from ppnext.wire.messages import Began, JobRef, Limits, Stop
 
@@ -83,6 +86,9 @@ class Guard:
         # The job that is watched or being stopped, if there is one.
         self._job: JobRef | None = None
         self._timers: list[asyncio.TimerHandle] = []
+        # The time that the job has, and whether it is held up.
+        self._time: Countdown | None = None
+        self._is_held = False
         self._looking: asyncio.TimerHandle | None = None
         self._found: _Found | None = None
         self._has_killed = False
@@ -106,7 +112,8 @@ class Guard:
             seconds = limits.timeout if began.called else max(_LOADING, limits.timeout)
             what = "it ran longer than its timeout of" if began.called else "it did not load within"
             cause = f"{what} {seconds:g} s"
-            self._after(seconds, lambda: self._beyond(Limit.TIMEOUT, cause))
+            beyond = partial(self._beyond, Limit.TIMEOUT, cause)
+            self._time = Countdown(seconds, beyond, self._later, self._is_held)
         if limits.memory:
             self._look_later(limits.memory)
 
@@ -129,6 +136,18 @@ class Guard:
         if self._found is None:
             self._found = _Found(limit, cause, self._process.ask_where(), peak)
         self._interrupt(0.0)
+
+    def hold(self, now: float) -> None:
+        """The process is suspended: the job's time does not run, but for that to end in."""
+        self._is_held = True
+        if self._time is not None:
+            self._time.hold(now)
+
+    def go_on(self) -> None:
+        """The process is continued, and so is the time of its job."""
+        self._is_held = False
+        if self._time is not None:
+            self._time.go_on()
 
     def running(self, last: int | None) -> int | None:
         """Return which job the process was running when it ended.
@@ -161,6 +180,9 @@ class Guard:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        if self._time is not None:
+            self._time.cancel()
+            self._time = None
         if self._looking is not None:
             self._looking.cancel()
 

@@ -3,7 +3,8 @@
 A pool holds as many workers as it is told to. Each is a node of its own with one slot. A worker
 that dies is replaced at once; one that cannot even start is tried again ever more slowly, and its
 last words are logged. A pool that shrinks ends idle workers immediately and the others after the
-job that they are running; what they had not started goes elsewhere.
+job that they are running; what they had not started goes elsewhere. A pool that is to be quick when
+it grows again keeps some of the idle ones: they are parked, which means that they get no jobs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ppnext.nodes.link import Link
 from ppnext.nodes.relief import Running
 from ppnext.nodes.roles import Owner
+from ppnext.nodes.workers import Worker
 from ppnext.runtime.loop import Turn
 from ppnext.runtime.processes import WorkerProcess, start_worker
 from ppnext.runtime.sharing import Sharing
@@ -35,17 +37,6 @@ _EXIT_GRACE = 1.0
 """Seconds that a worker which has closed its channel has to end by itself."""
 
 _RETRY_FIRST, _RETRY_MOST = 0.1, 30.0
-
-
-class _Worker:
-    """A worker process and its link."""
-
-    def __init__(self, process: WorkerProcess, link: Link) -> None:
-        self.process = process
-        self.link = link
-        self.jobs: Stream | None = None
-        self.leaving = False
-        self.exit_watched = False
 
 
 class WorkerPool:
@@ -90,12 +81,13 @@ class WorkerPool:
         self.sharing = sharing
         self._closed = False
         self._trimming: asyncio.TimerHandle | None = None
-        self._wanted = 0
+        self._wanted = self._spare = 0
         # How many there may be while the machine is short of memory.
         self._most: int | None = None
-        self._workers: dict[NodeId, _Worker] = {}
-        # How many of them are to go.
+        self._workers: dict[NodeId, Worker] = {}
+        # How many of them are to go, and those that are parked.
         self._leaving = 0
+        self._parked: list[Worker] = []
         # Workers that failed to start, one after the other, and when the next one is tried.
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
@@ -106,13 +98,29 @@ class WorkerPool:
         return [worker.process.pid for worker in self._workers.values()]
 
     @property
+    def workers(self) -> list[Worker]:
+        """The workers there are."""
+        return list(self._workers.values())
+
+    @property
+    def active(self) -> int:
+        """How many workers there are that are not parked."""
+        return len(self._workers) - len(self._parked)
+
+    @property
     def wanted(self) -> int:
         """How many workers there are to be."""
         return self._wanted
 
-    def resize(self, wanted: int) -> None:
-        """Have this many workers from now on."""
-        self._wanted = wanted
+    def resize(self, wanted: int, spare: int = 0) -> None:
+        """Have this many workers from now on.
+
+        Args:
+            spare: how many idle ones may be parked beside them.
+        """
+        self._wanted, self._spare = wanted, spare
+        for worker in self._parked[spare:]:
+            self._park(worker, False)
         self._dismiss_idle()
         self._fill()
 
@@ -134,7 +142,7 @@ class WorkerPool:
         """Return the jobs that workers run."""
         return [it for it in map(self._run_by, self._workers.values()) if it is not None]
 
-    def _run_by(self, worker: _Worker) -> Running | None:
+    def _run_by(self, worker: Worker) -> Running | None:
         number, guard = worker.process.last_started(), worker.link.guard
         if number is None or guard is None or not worker.link.held:
             return None
@@ -163,25 +171,43 @@ class WorkerPool:
     def _surplus(self) -> int:
         """How many more workers stay than are wanted; negative if some are missing."""
         wanted = self._wanted if self._most is None else min(self._most, self._wanted)
-        return len(self._workers) - self._leaving - wanted
+        return self.active - self._leaving - wanted
 
     def _dismiss_idle(self) -> None:
         """Let surplus workers go that run nothing; of the others, those that are ready first."""
-        idle = [it for it in self._workers.values() if not it.leaving and it.link.held == 0]
+        idle = [it for it in self._workers.values() if it.is_idle and it not in self._parked]
         # Those that have not joined yet go first.
         idle.sort(key=lambda worker: worker.link.hello is not None)
         for worker in idle[: max(0, self._surplus)]:
-            self._let_go(worker)
             if worker.link.hello is None:
+                self._let_go(worker)
                 worker.link.close("not needed")
             else:
-                self._owner.on_draining(worker.link)
+                self._retire(worker, True)
 
-    def _let_go(self, worker: _Worker) -> None:
+    def _retire(self, worker: Worker, may_park: bool) -> None:
+        """A worker is to get no more jobs, for now if it may be parked."""
+        if may_park and len(self._parked) < self._spare:
+            self._park(worker, True)
+        else:
+            self._let_go(worker)
+            self._owner.on_draining(worker.link)
+
+    def _park(self, worker: Worker, is_parked: bool) -> None:
+        if is_parked:
+            self._parked.append(worker)
+        else:
+            self._parked.remove(worker)
+        worker.link.slots = 0 if is_parked else 1
+        self._owner.on_resized(worker.link)
+
+    def _let_go(self, worker: Worker) -> None:
         worker.leaving = True
         self._leaving += 1
 
     def _fill(self) -> None:
+        while self._parked and self._surplus < 0:
+            self._park(self._parked[-1], False)
         if self._retry is not None and not self._retry.cancelled():
             return
         for _ in range(-self._surplus):
@@ -204,7 +230,7 @@ class WorkerPool:
             self._turn.soon,
             self._turn.later,
         )
-        worker = _Worker(process, link)
+        worker = Worker(process, link)
         now = self._loop.time()
 
         def on_end(cause: str | None) -> None:
@@ -221,13 +247,12 @@ class WorkerPool:
         worker.jobs.send(self._setup)
         self._watch_exit(worker)
 
-    def _on_messages(self, worker: _Worker, arrived: list[Received]) -> None:
+    def _on_messages(self, worker: Worker, arrived: list[Received]) -> None:
         is_new = worker.link.hello is None
         surplus = self._restart or self._surplus > 0
-        if surplus and not worker.leaving and any(isinstance(it.message, Result) for it in arrived):
+        if surplus and not worker.leaving and (ended := _ended(arrived)):
             # Before the result is handed over: that would bring the worker its next job.
-            self._let_go(worker)
-            self._owner.on_draining(worker.link)
+            self._retire(worker, not self._restart and worker.link.held == ended)
         worker.link.on_messages(arrived)
         guard = worker.link.guard
         if guard is not None and guard.is_spent and not worker.leaving:
@@ -238,6 +263,17 @@ class WorkerPool:
         if any(isinstance(it.message, Returned) for it in arrived):
             self._dismiss_idle()
 
+    def suspend(self, worker: Worker, now: float) -> None:
+        """Have a worker wait until it is continued; afterwards it runs no job but the present one.
+
+        Args:
+            now: the time of the loop.
+        """
+        if not worker.leaving:
+            self._let_go(worker)
+            self._owner.on_draining(worker.link)
+        worker.suspend(now)
+
     def trim(self) -> None:
         """Give idle memory back when its time has come, and look again until there is none."""
         again = self.sharing.trim()
@@ -246,7 +282,7 @@ class WorkerPool:
 
     # The end of a worker.
 
-    def _watch_exit(self, worker: _Worker) -> None:
+    def _watch_exit(self, worker: Worker) -> None:
         pidfd = worker.process.pidfd()
         if pidfd is None:
             return
@@ -259,7 +295,7 @@ class WorkerPool:
         self._loop.add_reader(pidfd, exited)
         worker.exit_watched = True
 
-    def _channel_ended(self, worker: _Worker) -> None:
+    def _channel_ended(self, worker: Worker) -> None:
         """The worker has closed a channel: it has ended, or its job has closed what is not its."""
         if worker.exit_watched:
             self._loop.call_later(_EXIT_GRACE, self._exited, worker)
@@ -267,7 +303,7 @@ class WorkerPool:
             ended = self._loop.run_in_executor(None, worker.process.wait, _EXIT_GRACE)
             ended.add_done_callback(lambda _: self._exited(worker))
 
-    def _exited(self, worker: _Worker) -> None:
+    def _exited(self, worker: Worker) -> None:
         if self._workers.get(worker.link.node) is not worker:
             return
         if worker.jobs is not None:
@@ -283,6 +319,8 @@ class WorkerPool:
     def _on_closed(self, link: Link) -> None:
         worker = self._workers.pop(link.node)
         self._leaving -= worker.leaving
+        if worker in self._parked:
+            self._parked.remove(worker)
         worker.process.end()
         self._fill()
 
@@ -296,3 +334,9 @@ class WorkerPool:
     def _try_again(self) -> None:
         self._retry = None
         self._fill()
+
+
+def _ended(arrived: Sequence[Received]) -> int:
+    """Return of how many jobs these messages have the results."""
+    messages = (it.message for it in arrived)
+    return sum(len(it.outcomes) for it in messages if isinstance(it, Result))

@@ -17,13 +17,16 @@
 * ``tls``        TLS contexts and the daemon's ephemeral certificate
 * ``processes``  worker processes
 * ``threads``    how many threads the libraries in a worker may start
+* ``niceness``   how much workers give way to others
 * ``progress``   which job a worker has started last, and where it is
 * ``lastwords``  PURE: what a worker has left when it died
 * ``footprint``  how much memory a process and its children have
+* ``neighbours`` how much processor time others use on this machine
 * ``cgroups``    where the limits of this process are written
 * ``cpus``       how many processors this process may use
 * ``distributions`` which versions of packages are installed here
 * ``keystore``   key files
+* ``runfiles``   which ppservers of this user run here
 * ``privatefile`` files that only their owner can read or change
 * ``addresses``  server names as users write them
 * ``candidates`` addresses that were discovered, and when to try them

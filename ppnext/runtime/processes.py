@@ -5,7 +5,8 @@ it and all that its jobs start can be ended with it. It inherits four descriptor
 two sockets, the reading end of a pipe whose only purpose is to break when this process dies, and
 the memory in which it notes the job that it runs.
 Its standard output and error are one unlinked file that this process can still read when the
-worker has crashed. Settings and secrets of ppnext are taken out of its environment.
+worker has crashed. Settings and secrets of ppnext are taken out of its environment; how much it is
+to give way to others is put in, and taken out again by the worker.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from time import monotonic, sleep
 
+from ppnext.runtime import niceness
 from ppnext.runtime.footprint import Footprint
 from ppnext.runtime.lastwords import MOST, last_words
 from ppnext.runtime.progress import SIZE, STACK_SIGNAL, Progress
@@ -47,19 +49,24 @@ def check_platform() -> None:
         )
 
 
-def worker_environment(environment: Mapping[str, str], workers: int = 0) -> dict[str, str]:
+def worker_environment(
+    environment: Mapping[str, str], workers: int = 0, nice: int = 0
+) -> dict[str, str]:
     """Return the environment for workers: all of this one but what leads to our secrets.
 
     Args:
         workers: how many there will be, so that the threads of their libraries fit on the
             processors; 0 if nothing is to be said of that.
+        nice: how much they give way to the other processes of the machine, up to 19.
     """
     kept = {
         name: value
         for name, value in environment.items()
-        if not name.startswith("PPNEXT_") and name != "CREDENTIALS_DIRECTORY"
+        if not name.startswith(("PPNEXT_", "_PPNEXT_")) and name != "CREDENTIALS_DIRECTORY"
     }
-    return {**kept, **thread_limits(kept, workers)} if workers else kept
+    if workers:
+        kept |= thread_limits(kept, workers)
+    return {**kept, niceness.VARIABLE: str(nice)} if nice else kept
 
 
 class WorkerProcess:
@@ -142,9 +149,26 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill the process and all that its jobs have started. Its end is seen as any other."""
+        self._signal_all("SIGKILL")
+
+    def suspend(self) -> None:
+        """Have the process and all that its jobs have started wait until they are continued."""
+        self._signal_all("SIGSTOP")
+
+    def proceed(self) -> None:
+        """Continue what was suspended."""
+        self._signal_all("SIGCONT")
+
+    def _signal_all(self, name: str) -> None:
         if not self._closed:
             with suppress(ProcessLookupError):  # it has ended already
-                os.killpg(self.pid, signal.SIGKILL)
+                os.killpg(self.pid, getattr(signal, name))
+
+    def give_way(self) -> None:
+        """Have the process and all that its jobs have started give way to all others."""
+        # It has ended already, or has started what belongs to another user.
+        with suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PGRP, self.pid, niceness.MOST)
 
     def ask_where(self) -> int:
         """Ask the process where its job is. Returns what ``where`` is to be given."""

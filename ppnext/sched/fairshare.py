@@ -45,8 +45,9 @@ def offers(total: int, demands: Mapping[Session, int]) -> dict[Session, int]:
     """Return for each session how many slots it would get if it could use all of them.
 
     That is what a session is told, so that it sends as much as will be run and no more. A session
-    is offered one slot at least: it gets it in its turn.
+    is offered one slot at least, if there is any: it gets it in its turn.
     """
     return {
-        session: max(1, shares(total, {**demands, session: total})[session]) for session in demands
+        session: max(min(1, total), shares(total, {**demands, session: total})[session])
+        for session in demands
     }

@@ -8,11 +8,15 @@ on to worker processes.
 * ``session``  one authenticated client, and the workers that run its jobs
 * ``calls``    what a client wants to be run, as its session keeps it
 * ``daemon``   sessions, fair shares, signals, the end
+* ``politeness`` how many slots the owner of the machine leaves
+* ``yielding`` slots that are given back while others use the machine
+* ``guests``   jobs of a session that are suspended, continued, or given up
 * ``slots``    how many slots a session could use
 * ``answers``  jobs that a session hands back or has kept
 * ``inquiries`` what a session's client and workers want to know of each other
 * ``shelf``    what clients have brought before
 * ``keyring``  the accepted keys, and when they change
+* ``draining`` tells ppservers that run here to end
 * ``keytools`` making, listing, moving and revoking keys
 * ``cli``      the ``ppserver`` command
 """

@@ -10,17 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppnext.errors import ConfigError, PpnextError
-from ppnext.runtime import keystore
+from ppnext.runtime import keystore, runfiles
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.keystore import KeyFile
 from ppnext.runtime.listener import listen
 from ppnext.runtime.loop import new_loop
+from ppnext.runtime.neighbours import Neighbours
 from ppnext.runtime.processes import worker_environment
+from ppnext.runtime.runfiles import RunFile
 from ppnext.server import keytools
 from ppnext.server.config import Config, merge, read_file
 from ppnext.server.daemon import Daemon
+from ppnext.server.draining import drain
 from ppnext.server.interfaces import is_loopback, lan_addresses, loopback_addresses
 from ppnext.server.keyring import AcceptedKeys
+from ppnext.server.politeness import Politeness
+from ppnext.server.yielding import Courtesy
 from ppnext.version import VERSION
 
 __all__ = ["main"]
@@ -40,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.secret is not None:
             raise ConfigError(_NO_SECRET)
         config = _config(options)
-        told = _use_keytools(options, config)
+        told = _drain(options) or _use_keytools(options, config)
         if told is not None:
             print(told)
             return 0
@@ -72,6 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--name", help="what the daemon calls itself (the host's name)")
     what = parser.add_argument_group("what")
     what.add_argument("-w", "--workers", type=int, help="jobs at a time (all processors)")
+    what.add_argument(
+        "--nice", type=int, metavar="N", help="how much jobs give way to others, 0 to 19 (10)"
+    )
+    what.add_argument(
+        "--polite", action="store_true", help="give slots back while others use the machine"
+    )
+    what.add_argument(
+        "--polite-after",
+        type=float,
+        metavar="SECONDS",
+        help="run jobs elsewhere that are suspended for so long (60)",
+    )
     what.add_argument("-r", "--restart", action="store_true", help="a new process for each job")
     what.add_argument(
         "-t", "--idle-exit", type=float, metavar="SECONDS", help="end without clients"
@@ -82,6 +99,16 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="SECONDS",
         help="give up a client that is silent for so long (at most 60)",
+    )
+    what.add_argument(
+        "--drain",
+        nargs="?",
+        const="",
+        metavar="WHERE",
+        help="let the ppservers that run here, or that on this address or port, finish, and end",
+    )
+    what.add_argument(
+        "--drain-timeout", type=float, metavar="SECONDS", help="wait no longer for that"
     )
     what.add_argument("-P", "--pid-file", metavar="FILE", help="write the process number there")
     what.add_argument("-c", "--config", metavar="FILE", help="read settings from a TOML file")
@@ -109,10 +136,19 @@ def _config(options: argparse.Namespace) -> Config:
     file = given.pop("config", None)
     for name in (
         "secret", "new_key", "list_keys", "export_key", "import_key", "revoke", "show",
+        "drain", "drain_timeout",
     ):  # fmt: skip
         given.pop(name, None)
     config = Config() if file is None else merge(Config(), read_file(file), file)
     return merge(config, given, "command line")
+
+
+def _drain(options: argparse.Namespace) -> str | None:
+    """Let ppservers that run here end; None if the daemon is to run, or a tool."""
+    if not hasattr(options, "drain"):
+        return None
+    timeout = getattr(options, "drain_timeout", None)
+    return drain(runfiles.folders(os.environ), options.drain, timeout)
 
 
 def _use_keytools(options: argparse.Namespace, config: Config) -> str | None:
@@ -140,15 +176,17 @@ def _serve(config: Config) -> int:
     config = config.completed()
     hosts = _hosts(config)
     _check_root(config, hosts)
+    courtesy = _courtesy(config)
     keys, source = _accepted_keys(config)
-    environment = worker_environment(os.environ, config.workers)
+    environment = worker_environment(os.environ, config.workers, config.nice)
     sockets = listen(hosts, config.port)
-    pid_file = None
+    pid_file = run_file = None
     loop = new_loop()
     try:
-        daemon = Daemon(loop, config, sockets, keys, environment)
+        daemon = Daemon(loop, config, sockets, keys, environment, courtesy)
         pid_file = _write_pid_file(config)
         addresses = [Address(*sock.getsockname()[:2]) for sock in sockets]
+        run_file = _write_run_file(addresses)
         print(_greeting(config, addresses, keys, source), flush=True)
         loop.run_until_complete(daemon.run())
         loop.run_until_complete(loop.shutdown_asyncgens())
@@ -156,6 +194,8 @@ def _serve(config: Config) -> int:
         loop.close()
         if pid_file is not None:
             pid_file.unlink(missing_ok=True)
+        if run_file is not None:
+            run_file.remove()
     print("ppserver: ended", flush=True)
     return 0
 
@@ -188,6 +228,19 @@ def _check_root(config: Config, hosts: list[str]) -> None:
     _log.warning("running as root: jobs of every client run as root")
 
 
+def _courtesy(config: Config, platform: str = sys.platform) -> Courtesy | None:
+    """How slots are given back while others use the machine, if they are to be."""
+    if not config.polite:
+        return None
+    if platform != "linux":
+        raise ConfigError(
+            "--polite needs Linux: elsewhere jobs that are suspended would stay for ever if this "
+            "ppserver were killed; without it jobs give way by their low priority (--nice)"
+        )
+    politeness = Politeness(config.workers, os.cpu_count() or 1)
+    return Courtesy(politeness, Neighbours().used, config.polite_after)
+
+
 def _accepted_keys(config: Config) -> tuple[AcceptedKeys, str]:
     """The keys to accept and where they came from; the user's own file is made if there is none."""
     if config.key_fd >= 0:
@@ -215,6 +268,14 @@ def _write_pid_file(config: Config) -> Path | None:
     except OSError as error:
         raise ConfigError(f"the pid file {path} cannot be written: {error.strerror}") from error
     return path
+
+
+def _write_run_file(addresses: list[Address]) -> RunFile | None:
+    try:
+        return runfiles.create(runfiles.folders(os.environ), list(map(str, addresses)))
+    except OSError as error:  # the daemon can do without
+        _log.warning("`ppserver --drain` will not find this ppserver: %s", error)
+        return None
 
 
 def _greeting(config: Config, addresses: list[Address], keys: AcceptedKeys, source: str) -> str:

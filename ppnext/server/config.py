@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ppnext.errors import ConfigError
+from ppnext.runtime import niceness
 from ppnext.runtime.addresses import DEFAULT_PORT
 from ppnext.runtime.cpus import usable_cpus
 
@@ -40,6 +41,9 @@ class Config:
         key_fd: descriptor to read keys from instead; -1 for none.
         idle_exit: seconds without a client after which the daemon ends; None for never.
         socket_timeout: seconds of silence after which a client is given up, at most 60.
+        nice: how much jobs give way to the other processes of the machine; 0 for not at all.
+        polite: give slots back while others use the machine.
+        polite_after: seconds after which a job that is suspended for that is run elsewhere.
         restart: start every job in a new worker process.
         pid_file: file to write the process number to; empty for none.
         allow_root: accept to run as root on addresses other than the loopback.
@@ -58,6 +62,9 @@ class Config:
     key_fd: int = -1
     idle_exit: float | None = None
     socket_timeout: float = 3600.0
+    nice: int = 10
+    polite: bool = False
+    polite_after: float = 60.0
     restart: bool = False
     pid_file: str = ""
     allow_root: bool = False
@@ -115,6 +122,8 @@ def _check_range(name: str, value: float, source: str) -> None:
     ranges: dict[str, tuple[float, float]] = {
         "port": (0, 65535),
         "workers": (0, 4096),
+        "nice": (0, niceness.MOST),
+        "polite_after": (0, 1e9),
         "key_fd": (-1, 1 << 20),
         "idle_exit": (0.001, 1e9),
         "socket_timeout": (0.001, 1e9),

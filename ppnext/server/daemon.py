@@ -2,7 +2,8 @@
 
 Each client session has workers of its own. The daemon decides how many: whenever what a session
 could use changes, or a worker has gone, shares are computed anew, sessions above their share lose
-workers (after the job they run), and those below get new ones as slots become free.
+workers (after the job they run), and those below get new ones as slots become free. A session that
+has given its slots to others may keep a worker that is idle.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ from ppnext.runtime.loop import Turn
 from ppnext.runtime.tls import ephemeral_certificate
 from ppnext.sched.fairshare import offers, shares
 from ppnext.server.config import Config
+from ppnext.server.draining import SIGNAL as DRAIN
+from ppnext.server.guests import Guests
 from ppnext.server.interfaces import is_loopback
 from ppnext.server.keyring import AcceptedKeys
 from ppnext.server.session import Session
 from ppnext.server.shelf import Shelf
+from ppnext.server.yielding import Courtesy, Yielding
 from ppnext.version import VERSION
 from ppnext.wire.admission import Admission
 from ppnext.wire.connection import Heartbeat
@@ -46,6 +50,10 @@ _KEY_CHECK = 5.0
 _TURN = 1.0
 """Seconds after which the odd slot goes to the next session."""
 
+_SPARE = 1
+"""Idle workers that a session may keep while others use its slots: its next job then waits for a
+slot only, and not for a process to be started as well."""
+
 
 class Daemon:
     """A ppserver.
@@ -56,6 +64,7 @@ class Daemon:
         sockets: listening sockets.
         keys: the keys that clients may prove.
         environment: for workers.
+        courtesy: how it gives slots back while others use its machine; None if it does not.
     """
 
     def __init__(
@@ -65,6 +74,7 @@ class Daemon:
         sockets: list[socket.socket],
         keys: AcceptedKeys,
         environment: Mapping[str, str],
+        courtesy: Courtesy | None = None,
     ) -> None:
         self.daemon_id = secrets.token_bytes(16)
         self._loop = loop
@@ -92,6 +102,7 @@ class Daemon:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._advertiser: Advertiser | None = None
         self._advertising: asyncio.Task[None] | None = None
+        self._yielding = None if courtesy is None else self._yield(courtesy)
         self._draining = False
         self._ended = asyncio.Event()
         # Before anybody can read that the daemon is there, and tell it to go again.
@@ -101,6 +112,8 @@ class Daemon:
         """Serve until told to stop and the last session has ended."""
         self._look_at_keys()
         self._nobody_is_here()
+        if self._yielding is not None:
+            self._yielding.look()
         if self._config.announce:
             self._advertising = self._loop.create_task(self._advertise())
         try:
@@ -116,6 +129,7 @@ class Daemon:
             "SIGINT": self.stop,
             "SIGHUP": self._reload,
             "SIGUSR1": self._log_stats,
+            DRAIN: self.drain,
         }
         for name, handler in handlers.items():
             number = getattr(signal, name, None)
@@ -127,6 +141,12 @@ class Daemon:
         if self._draining:
             _log.warning("told to stop again: ending now")
             self._ended.set()
+        else:
+            self.drain()
+
+    def drain(self) -> None:
+        """Take no more jobs, finish those that run, and end."""
+        if self._draining:
             return
         self._draining = True
         self._listener.close()
@@ -196,7 +216,7 @@ class Daemon:
     def on_demand(self, session: Session) -> None:
         self._relief.watch()
         # A session that is alone and has the workers it can use needs no decision.
-        enough = session.pool.wanted >= min(session.demand, self._config.workers)
+        enough = session.pool.wanted >= min(session.demand, self._slots)
         if not enough or len(self._sessions) > 1:
             self._share_out()
 
@@ -213,17 +233,17 @@ class Daemon:
 
     def _share_out(self) -> None:
         """Give every session as many workers as it may have now, and tell it how many that is."""
-        total = self._config.workers
+        total = self._slots
         demands = {session: min(session.demand, total) for session in self._sessions}
         parts = shares(total, demands, self._turn)
         growth = sum(max(0, part - session.pool.wanted) for session, part in parts.items())
         if self._taken() + growth > total:
             for session, part in parts.items():
-                session.pool.resize(min(part, session.pool.wanted))
+                session.pool.resize(min(part, session.pool.wanted), _SPARE)
         for session, part in parts.items():
             more = min(part - session.pool.wanted, total - self._taken())
             if more > 0:
-                session.pool.resize(session.pool.wanted + more)
+                session.pool.resize(session.pool.wanted + more, _SPARE)
         for session, slots in offers(total, demands).items():
             session.offer(slots)
         self._take_turns(sum(demand > 0 for demand in demands.values()) > total)
@@ -231,9 +251,20 @@ class Daemon:
     def _pools(self) -> list[WorkerPool]:
         return [session.pool for session in self._sessions]
 
+    @property
+    def _slots(self) -> int:
+        """How many jobs may run at a time now."""
+        return self._config.workers if self._yielding is None else self._yielding.slots
+
+    def _yield(self, courtesy: Courtesy) -> Yielding:
+        def guests() -> list[Guests]:
+            return [session.guests for session in self._sessions]
+
+        return Yielding(self._loop, courtesy, guests, self._share_out)
+
     def _taken(self) -> int:
         """Slots that have a worker or will get one: it may be tried again to start one later."""
-        return sum(max(len(pool.processes), pool.wanted) for pool in self._pools())
+        return sum(max(pool.active, pool.wanted) for pool in self._pools())
 
     def _take_turns(self, crowded: bool) -> None:
         """While more sessions have jobs than there are slots, each is to have one now and then."""
@@ -246,7 +277,7 @@ class Daemon:
     def _next_turn(self) -> None:
         self._turn_timer = None
         # A slot whose job has yet to end before it can change hands is still in the old turn.
-        if all(len(it.pool.processes) <= it.pool.wanted for it in self._sessions):
+        if all(it.pool.active <= it.pool.wanted for it in self._sessions):
             self._turn += 1
         self._share_out()
 
@@ -265,6 +296,8 @@ class Daemon:
             if timer is not None:
                 timer.cancel()
         self._draining = True
+        if self._yielding is not None:
+            self._yielding.close()
         self._listener.close()
         for session in list(self._sessions):
             session.close("the daemon has been shut down")

@@ -29,6 +29,7 @@ from ppnext.sched.model import JobId, JobState, Mishap
 from ppnext.sched.policy import Policy
 from ppnext.server.answers import Answers
 from ppnext.server.calls import ClientCall
+from ppnext.server.guests import Guests
 from ppnext.server.inquiries import Inquiries
 from ppnext.server.shelf import Shelf
 from ppnext.server.slots import SlotsInUse
@@ -108,10 +109,7 @@ class Session:
         self._loop = loop = turn.loop
         self._owner = owner
         self._offered = hello.slots
-        self._greeted = False
-        self._draining = False
-        self._closed = False
-        self._leaving = False
+        self._greeted = self._draining = self._closed = self._leaving = False
         self._cooling: asyncio.TimerHandle | None = None
         # The client's attempt number of each job that has not ended here.
         self._attempts: dict[int, int] = {}
@@ -131,6 +129,7 @@ class Session:
         self.pool = WorkerPool(
             turn, engine, engine.new_node, hello.name, path, 5, environment, sharing, restart
         )
+        self.guests = Guests(engine, self.pool, self._attempts)
         connection = Connection(loop.time(), heartbeat, allocate=self.pool.sharing.allocate)
         self._stream = Stream(turn, client.socket, connection, self._on_messages, self._on_end)
         self._hello = hello
@@ -165,7 +164,7 @@ class Session:
             return
         self._draining = True
         self._stream.send(Offer(0))
-        self._engine.withdraw(list(self._attempts))
+        self.guests.hand_back()
         self._leave_if_drained()
 
     def close(self, reason: str) -> None:
@@ -200,6 +199,8 @@ class Session:
         elif isinstance(message, Stop):
             if self._attempts.get(message.job) == message.attempt:
                 self._engine.stop(message.job, message.grace)
+            else:
+                self._answers.await_unwanted((message.job, message.attempt))
         elif isinstance(message, Ask):
             self._inquiries.ask(message.distributions)
         elif isinstance(message, Found):
@@ -240,7 +241,7 @@ class Session:
         for job, part in zip(run.jobs, arguments, strict=True):
             if job.job in self._attempts:
                 raise ProtocolError(f"the client sent job {job.job} twice")
-            if self._draining:
+            if self._draining or self._answers.is_unwanted((job.job, job.attempt)):
                 self._answers.returned((job.job, job.attempt))
                 continue
             self._attempts[job.job] = job.attempt
@@ -253,11 +254,9 @@ class Session:
         self._demand_changed()
 
     def _on_retract(self, retract: Retract) -> None:
-        known = [job for job, attempt in retract.jobs if self._attempts.get(job) == attempt]
-        for job, attempt in retract.jobs:
-            if self._attempts.get(job) != attempt:
-                self._answers.kept((job, attempt))
-        self._engine.withdraw(known)
+        for job, attempt in set(retract.jobs) - self._attempts.items():
+            self._answers.kept((job, attempt))
+        self._engine.withdraw([it for it, n in retract.jobs if self._attempts.get(it) == n])
 
     def _on_end(self, cause: str | None) -> None:
         self._end(cause or self._stream.connection.farewell or "it said goodbye")

@@ -4,7 +4,8 @@ The parent watches how much memory a job has. A job that takes it faster than th
 held up by the system itself: what goes far beyond its limit is not given, and Python code sees a
 ``MemoryError``. A job that gives way to others does so by the niceness of the whole process, which
 an ordinary user cannot take back: such a worker is replaced, and jobs that were sent ahead to it
-and start before it is may give way as well.
+and start before it is may give way as well. That comes on top of what the worker gives way from its
+start, as those of a daemon do (``ppnext.runtime.niceness``).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from threading import Lock, Thread
 from time import perf_counter
 
 from ppnext.errors import NotShippable, ResultNotShippable, UnsuitablePython
+from ppnext.runtime.niceness import give_way
 from ppnext.runtime.progress import Progress
 from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.shipping.broadcasts import set_source
@@ -267,6 +268,7 @@ def main(jobs: int, control: int, lifeline: int, progress: int) -> None:
         lifeline: descriptor of a pipe that ends when the parent does.
         progress: descriptor of the memory where the job that runs is noted.
     """
+    give_way(os.environ)  # before there are threads
     own = (jobs, control, lifeline, progress)
     for descriptor in own:
         os.set_inheritable(descriptor, False)

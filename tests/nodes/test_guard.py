@@ -28,6 +28,9 @@ class Timer:
     def cancel(self) -> None:
         self.is_cancelled = True
 
+    def when(self) -> float:
+        return self.due
+
 
 class Clock:
     """Time that passes when it is told to."""
@@ -115,6 +118,39 @@ def test_a_job_whose_time_is_up_is_interrupted_and_may_clean_up(watch: Watch) ->
     assert watch.sent == [Stop(7, 1, GRACE)]
     watch.clock.forward(0.9 * GRACE)
     assert watch.process.kills == 0
+
+
+def test_the_time_of_a_suspended_job_does_not_run(watch: Watch) -> None:
+    watch.begin(Limits(timeout=5))
+    watch.clock.forward(3)
+    watch.guard.hold(watch.clock.now)
+    watch.clock.forward(LONG)
+    assert watch.sent == []
+    watch.guard.go_on()
+    watch.clock.forward(1.9)
+    assert watch.sent == []
+    watch.clock.forward(0.2)
+    assert watch.sent == [Stop(7, 1, GRACE)]
+
+
+def test_what_is_said_before_a_job_is_suspended_and_heard_afterwards(watch: Watch) -> None:
+    watch.guard.hold(watch.clock.now)
+    watch.begin(Limits(timeout=5))
+    watch.clock.forward(LONG)
+    assert watch.sent == []
+    watch.guard.go_on()
+    watch.clock.forward(5)
+    assert watch.sent == [Stop(7, 1, GRACE)]
+
+
+def test_a_suspended_job_that_nobody_wants_any_more_is_killed_after_its_grace(
+    watch: Watch,
+) -> None:
+    watch.begin(Limits(timeout=5))
+    watch.guard.hold(watch.clock.now)
+    watch.guard.stop((7, 1), 1.0)
+    watch.clock.forward(1)
+    assert watch.process.kills == 1
 
 
 def test_what_has_not_ended_after_its_grace_is_killed(watch: Watch) -> None:

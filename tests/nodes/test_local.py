@@ -171,6 +171,68 @@ def test_a_smaller_pool_asks_for_its_workers_back_and_then_lets_them_go():
     on_stage(test)
 
 
+def test_a_pool_may_keep_an_idle_worker_that_gets_no_jobs():
+    async def test(pool, owner):
+        pool.resize(2)
+        await owner.wait_for("on_joined", 2)
+        before = set(pool.processes)
+        pool.resize(0, spare=1)
+        (parked,) = [link for name, link, *_ in owner.told if name == "on_resized"]
+        (leaving,) = [link for name, link, *_ in owner.told if name == "on_draining"]
+        leaving.close("not needed")  # as an engine does
+        assert (pool.active, len(pool.processes)) == (0, 1)
+        pool.resize(1, spare=1)
+        assert (pool.active, parked.slots) == (1, 1)
+        assert set(pool.processes) < before
+        pool.resize(0, spare=1)
+        pool.resize(0)
+        assert owner.told[-1] == ("on_draining", parked)
+
+    on_stage(test)
+
+
+def test_a_worker_is_parked_before_its_result_can_bring_it_another_job():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        send(owner.links[0], 1, abs, -1)
+        pool.resize(0, spare=1)
+        assert pool.active == 1  # it has a job
+        await owner.wait_for("on_results")
+        names = [name for name, *_ in owner.told]
+        assert names.index("on_resized") < names.index("on_results")
+        assert (pool.active, len(pool.processes)) == (0, 1)
+
+    on_stage(test)
+
+
+def test_a_parked_worker_that_dies_is_not_replaced():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        pool.resize(0, spare=1)
+        os.kill(pool.processes[0], signal.SIGKILL)
+        await owner.wait_for("on_lost")
+        assert (pool.active, pool.processes) == (0, [])
+
+    on_stage(test)
+
+
+def test_a_suspended_worker_goes_on_and_runs_no_job_after_the_present_one():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        (worker,) = pool.workers
+        send(worker.link, 1, abs, -1)
+        pool.suspend(worker, 0.0)
+        assert not worker.is_running
+        worker.proceed()
+        await owner.wait_for("on_results")
+        assert [name for name, *_ in owner.told][-2:] == ["on_draining", "on_results"]
+
+    on_stage(test)
+
+
 def test_workers_that_have_not_joined_go_first():
     async def test(pool, owner):
         pool.resize(1)

@@ -73,3 +73,8 @@ def test_offers(total: int, wanted: dict[str, int], told: dict[str, int]) -> Non
 def test_an_offer_is_never_less_than_the_share(total: int, wanted: dict[int, int]) -> None:
     told, share = offers(total, wanted), shares(total, wanted)
     assert all(told[session] >= max(1, share[session]) for session in wanted) or total == 0
+
+
+def test_nobody_is_offered_a_slot_when_there_is_none() -> None:
+    assert offers(0, {"a": 0, "b": 0}) == {"a": 0, "b": 0}
+    assert shares(0, {"a": 3, "b": 0}) == {"a": 0, "b": 0}

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from ppnext.errors import ConfigError
 from ppnext.runtime import keystore
-from ppnext.server.cli import main
+from ppnext.server.cli import _courtesy, main
+from ppnext.server.config import Config
 from ppnext.version import VERSION
 from tests.ppserver_fixture import PPServers
 
@@ -114,6 +116,15 @@ def test_a_key_file_of_somebody_else_is_refused(run: Run, key_file: Path) -> Non
 def test_a_key_file_without_a_usable_key_is_refused(run: Run, key_file: Path) -> None:
     key_file.write_text(key_file.read_text().rstrip() + " expires=2001-01-01\n")
     assert "no key that can be used" in complaint(run("--key-file", str(key_file), "-p", "0"))
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_politeness_is_refused_where_a_suspended_job_would_outlive_the_daemon(
+    platform: str,
+) -> None:
+    with pytest.raises(ConfigError, match="--polite needs Linux"):
+        _courtesy(Config(polite=True), platform)
+    assert _courtesy(Config(), platform) is None
 
 
 def test_a_host_name_is_no_address_to_listen_on(run: Run, key_file: Path) -> None:

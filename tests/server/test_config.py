@@ -45,6 +45,7 @@ def test_options_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path
 def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
     values = {
         "listen": '["127.0.0.1", "::1"]', "lan": "true", "port": "0", "workers": "2",
+        "nice": "5", "polite": "true", "polite_after": "30",
         "announce": "true", "announce_on": '"127.0.0.1"', "name": '"n"', "key_file": '"k"',
         "key_fd": "3", "idle_exit": "1.5", "socket_timeout": "10", "restart": "true",
         "pid_file": '"p"', "allow_root": "true", "debug": "true", "format": '"%(message)s"',
@@ -71,6 +72,8 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
         ({"port": 70000}, "port must be from 0 to 65535, not 70000"),
         ({"port": -1}, "port must be from 0"),
         ({"workers": -1}, "workers must be from 0"),
+        ({"nice": 20}, "nice must be from 0 to 19, not 20"),
+        ({"polite_after": -1}, "polite_after must be from 0"),
         ({"idle_exit": 0}, "idle_exit must be from 0.001"),
         ({"socket_timeout": float("nan")}, "socket_timeout must be from"),
         ({"lan": "yes"}, "lan must be true or false, not 'yes'"),

@@ -35,24 +35,6 @@ LEFT_WITHIN = 5.0
 Connect = Callable[..., ppnext.Server]
 
 
-@pytest.fixture
-def connect(key_file: Path) -> Iterator[Connect]:
-    """Make clients of daemons, without workers of their own."""
-    clients: list[ppnext.Server] = []
-
-    def connect(*daemons: Daemon, **options: object) -> ppnext.Server:
-        servers = tuple(daemon.address for daemon in daemons)
-        options.setdefault("key_file", key_file)
-        client = ppnext.Server(0, servers, **options)  # type: ignore[arg-type]  # options by name
-        clients.append(client)
-        assert client.wait_for_nodes(len(daemons), PATIENCE)
-        return client
-
-    yield connect
-    for client in clients:
-        client.destroy()
-
-
 CLIENT = """
 import sys, ppnext
 from tests.visits import visit

@@ -17,7 +17,9 @@ from ppnext.runtime.loop import Turn
 from ppnext.server.config import Config
 from ppnext.server.daemon import Daemon
 from ppnext.server.keyring import AcceptedKeys
+from ppnext.server.politeness import Politeness
 from ppnext.server.session import JOBS_LIMIT, Session, SessionOwner
+from ppnext.server.yielding import Courtesy
 from ppnext.wire.messages import Hello
 from tests.simulation.checks import EngineCheck, check_idle
 from tests.simulation.clients import KEY, PYTHON, ClientMachine
@@ -27,7 +29,13 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.machines import Machine
 from tests.simulation.network import Network
 
-__all__ = ["DaemonMachine", "LabelledSession"]
+__all__ = ["PATIENCE", "DaemonMachine", "LabelledSession"]
+
+PATIENCE = 5.0
+"""Seconds after which a polite daemon has all its slots again, when nobody needs its machine."""
+
+_GIVEN_UP_AFTER = 1.0
+"""Seconds that a job may be suspended."""
 
 
 class DaemonMachine(Machine):
@@ -38,6 +46,7 @@ class DaemonMachine(Machine):
         restart: whether it starts a new process for every job.
 
     Attributes:
+        is_polite: whether it gives slots back while others use the machine.
         sessions: those that have not ended, by a label of their own.
     """
 
@@ -55,6 +64,10 @@ class DaemonMachine(Machine):
         self.restart = restart
         self.sessions: dict[str, LabelledSession] = {}
         self.is_draining = False
+        self.is_polite = number % 2 == 1
+        # Processors that others use, and how long they have used them, until when.
+        self._load = 0
+        self._used = self._used_until = 0.0
 
     def start(self) -> None:
         self.sessions.clear()
@@ -62,7 +75,16 @@ class DaemonMachine(Machine):
         config = Config(workers=self.slots, name=self.name, restart=self.restart)
         loop = self.loop.as_asyncio
         environment = _Environment(self)
-        self.daemon = Daemon(loop, config, [], AcceptedKeys([KEY], None), environment)
+        politeness = Politeness(self.slots, self.slots, smoothing=0.1, patience=2.0)
+        courtesy = Courtesy(politeness, self.used, _GIVEN_UP_AFTER, every=0.25)
+        self.daemon = Daemon(
+            loop,
+            config,
+            [],
+            AcceptedKeys([KEY], None),
+            environment,
+            courtesy if self.is_polite else None,
+        )
         self.loop.create_task(self._run())
 
     async def _run(self) -> None:
@@ -82,6 +104,19 @@ class DaemonMachine(Machine):
             self.is_draining = True
             self.soon(self.loop.signals[signal.SIGTERM])
 
+    def needs(self, processors: int) -> None:
+        """Others use so many more processors from now on."""
+        self.used()
+        self._load += processors
+        self.kernel.note(f"{self.name}: others use {self._load} processors")
+
+    def used(self) -> float:
+        """How much processor time others have used."""
+        now = self.kernel.now
+        self._used += self._load * (now - self._used_until)
+        self._used_until = now
+        return self._used
+
     def attempt_of(self, job: int, session: str, attempt: int) -> int:
         known = self.sessions[session].client_attempt(job)
         assert known is not None, f"job {job} is started for a session that does not have it"
@@ -96,7 +131,7 @@ class DaemonMachine(Machine):
         for session in self.sessions.values():
             session.check()
             assert session.jobs_here <= JOBS_LIMIT, "a session has more jobs than it may"
-            workers += len(session.pool.processes)
+            workers += session.pool.active
         assert workers <= self.slots, f"{self.name} has {workers} workers and {self.slots} slots"
 
     def is_settled(self, clients: Sequence[ClientMachine]) -> bool:

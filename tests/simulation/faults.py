@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ppnext.runtime.memory import Room
+from tests.simulation.daemons import PATIENCE
 from tests.simulation.processes import Process
 
 if TYPE_CHECKING:
@@ -185,6 +186,20 @@ def daemon_told_to_finish(world: World) -> bool:
     return machine is not None
 
 
+def machine_needed(world: World) -> bool:
+    """Somebody sits down at the machine of a daemon that runs jobs, and computes. It is polite."""
+    polite = [it for it in world.daemons if it.is_up and it.is_polite]
+    busy = [it for it in polite if any(process.running is not None for process in it.processes)]
+    machine = _one(world, busy or polite)
+    if machine is not None:
+        cores = world.kernel.random.randint(1, machine.slots)
+        machine.needs(cores)
+        seconds = _while(world)
+        world.is_busy_for(seconds + PATIENCE)
+        world.kernel.at(seconds, machine.needs, -cores)
+    return machine is not None
+
+
 # The network.
 
 
@@ -300,6 +315,8 @@ FAULTS: tuple[Callable[[World], bool], ...] = (
     power_lost,
     power_lost,
     daemon_told_to_finish,
+    machine_needed,
+    machine_needed,
     one_way_silent,
     one_way_silent,
     partition,

@@ -214,6 +214,20 @@ class Process:
             self._is_due = False
             self._end_job()
 
+    def suspend(self) -> None:
+        """Its parent stops it."""
+        self._kernel.note(f"{self.name} is suspended")
+        self._kernel.happened["suspended"] += 1
+        self.stop()
+
+    def proceed(self) -> None:
+        """Its parent has it go on."""
+        self.go_on()
+
+    def give_way(self) -> None:
+        """Nothing is slower here for that."""
+        self._kernel.happened["went on although its machine is needed"] += 1
+
     def close_descriptor(self) -> None:
         """Give the real descriptor back, if the parent did not live to do so."""
         if self._descriptor is not None:

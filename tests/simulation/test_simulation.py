@@ -51,7 +51,9 @@ SOMETIMES = {
     "short read",
     "socket full",
     "started again",
+    "suspended",
     "the system refused a process",
+    "went on although its machine is needed",
 }
 
 
