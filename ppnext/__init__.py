@@ -21,6 +21,9 @@ The map of the house::
     deadlines    jobs that must have been started within a time
     retrying     jobs that are run again after an exception
     standing     where a job is, or why it waits
+    twins        second attempts at jobs that run
+    rescue       which jobs get one, and when
+    durations    PURE: how long calls of each function take
     history      what became of each attempt at a job
     roster       the nodes: their size, and what each has done
     terms        PURE: on which terms a job is run

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from ppnext.client import Client
 from ppnext.nodes.local import WorkerPool
+from ppnext.nodes.relief import Relief
+from ppnext.rescue import Rescue
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.processes import WorkerProcess
 from ppnext.runtime.sharing import Sharing
@@ -85,18 +87,25 @@ class Assembly:
             started,
             roots,
         )
+        relief = Relief(self.thread.turn, self.thread.loop.time, lambda: [self.pool])
+        self.client.watchers.append(relief.watch)
         self.submitter = Submitter(self.client, sharing, outfitter, proto)
         self.thread.post(self.pool.resize, ncpus)
 
-    def use_network(self, network: Network, key: Key, silence: float) -> None:
+    def use_network(self, network: Network, key: Key, silence: float, rescue: bool) -> None:
         """Look for ppservers and use them from now on.
 
         Args:
             network: which.
             key: proves to them that this client may.
             silence: seconds after which a silent one is given up.
+            rescue: whether jobs on slow or silent ones are started elsewhere as well.
         """
         self.client.fitting.has_network = True
+        if rescue:
+            client = self.client
+            turn, clock = self.thread.turn, self.thread.loop.time
+            client.watchers.append(Rescue(turn, clock, client.engine, client.twins).watch)
         self.thread.post(self._start_network, network, key, silence)
 
     def _start_network(self, network: Network, key: Key, silence: float) -> None:

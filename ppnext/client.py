@@ -8,7 +8,7 @@ it turns what happened into the ends of futures, keeps the statistics and starts
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Semaphore
@@ -43,6 +43,7 @@ from ppnext.shipping.outfit import Outfitter
 from ppnext.standing import Standing
 from ppnext.stats import format_stats
 from ppnext.terms import DEFAULT
+from ppnext.twins import Twins
 from ppnext.wire.messages import Unfit
 from ppnext.wire.payloads import Payload, view_of
 
@@ -74,6 +75,8 @@ class Client:
         self._callbacks = CallbackThread()
         self.engine = Engine(self, policy, why_not, priority_of, claim_of)
         self.fitting = Fitting(self.engine)
+        self.twins = Twins(self.engine, self.job_ended)
+        self.watchers: list[Callable[[], None]] = []  # called when jobs have been sent
         self._provisions = Provisions(outfitter, self.engine, thread.post)
         # Why servers that were tried are not connected, by address.
         self.troubles: dict[str, str] = {}
@@ -82,12 +85,11 @@ class Client:
         self._thread = thread
         self._room = None if backlog is None else Semaphore(backlog)
         self._inbox: deque[Job] = deque()
-        self._is_posted = False
-        self._is_taking = False
+        self._is_posted = self._is_taking = False
         self._backlog = Outbox()
         self.history = History()
         self._retrying = Retrying(thread.turn, self._run_again, self.history.raised)
-        self._standing = Standing(self.engine, self._backlog, self._retrying)
+        self._standing = Standing(self.engine, self._backlog, self._retrying, self.twins)
         self._deadlines = Deadlines(thread.turn, self.engine, self._describe, self._fail)
         self._groups = Groups(self._make_room)
         self.roster = Roster()
@@ -149,9 +151,8 @@ class Client:
         """
         if self._callbacks.is_current:
             raise RuntimeError("a callback cannot wait for jobs: it would wait for itself")
-
         if not self._destroyed:
-            self._thread.ask(_nothing)  # all that was submitted before counts
+            self._thread.ask(lambda: None)  # all that was submitted before counts
         return self._groups.wait(group, timeout)
 
     def wait_for_nodes(self, number: int, timeout: float | None) -> bool:
@@ -167,7 +168,7 @@ class Client:
         """Return the jobs that have not ended, of a group or of all."""
         if self._destroyed:
             return []
-        jobs = self._thread.ask(self._open_jobs)
+        jobs = dict.fromkeys(self._thread.ask(self._open_jobs))
         return [job for job in jobs if not job.done() and group in (None, job.group)]
 
     def _open_jobs(self) -> list[Job]:
@@ -198,7 +199,7 @@ class Client:
         """How many jobs have not ended."""
         if self._ended:
             return 0
-        out = self.engine.unfinished + len(self._retrying)
+        out = self.engine.unfinished - len(self.twins) + len(self._retrying)
         return out + len(self._backlog) + len(self._inbox)
 
     def _fail_inbox(self) -> None:
@@ -258,7 +259,7 @@ class Client:
         self._groups.leave([job])
 
     def _cancel(self, job: Job, grace: float) -> None:
-        self.engine.cancel(job.tid, grace)
+        self.twins.cancel(job, grace)
         self._retrying.forget(job)
         self._groups.leave([job])
 
@@ -282,7 +283,7 @@ class Client:
         if self._inbox or self._is_posted or self._is_taking:
             # What it has submitted counts before it counts no more.
             with suppress(RuntimeError):  # nothing counts any more: the loop has been stopped
-                self._thread.ask(_nothing)
+                self._thread.ask(lambda: None)
         self._groups.called(group)
 
     def _share(self, buffers: Sequence[Buffer]) -> Payload:
@@ -300,10 +301,13 @@ class Client:
     def jobs_started(self, jobs: Sequence[JobState], link: Link) -> None:
         self.roster.node(link.name).attempts += len(jobs)
         mark_sent(cast("list[Job]", [state.call for state in jobs]), link.name)
+        for watch in self.watchers:
+            watch()
 
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
         if self._ended:
             return
+        jobs = self.twins.settle(jobs, link)
         stats = self.roster.node(link.name)
         stats.njobs += len(jobs)
         stats.time += sum([it.outcome.seconds for it in jobs])
@@ -344,7 +348,7 @@ class Client:
         self._callbacks.post(job.call_back, afterwards=lambda: self._called(job.group))
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
-        if self._ended:
+        if self._ended or self.twins.outlives(job, cause, mishaps):
             return
         ended, error = cast(Job, job.call), given_up(job.id, cause, mishaps)
         accept = partial(self._fail, ended, error)
@@ -365,10 +369,10 @@ class Client:
     def job_withdrawn(self, job: int, withdrawn: bool) -> None:
         self._deadlines.withdrawn(job, withdrawn)
 
-    def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> Need:
+    def job_unfit(self, job: JobState, link: Link, unfit: Unfit) -> Need | None:
         need = self.fitting.refused(cast(Job, job.call), link, unfit.arguments)
         self._thread.post(self._feed)
-        return need
+        return None if self.twins.refused(job) else need
 
     def facts_of(self, link: Link) -> Facts:
         return self.fitting.facts_of(link)
@@ -394,7 +398,3 @@ class Client:
     def node_gone(self, link: Link, cause: str | None) -> None:
         self.fitting.gone(link)
         self.roster.recount(link.name, self.engine.links.values())
-
-
-def _nothing() -> None:
-    """What the loop is asked to do by whoever waits for it to have done all else."""

@@ -30,6 +30,7 @@ _ERRORS: dict[Cause, type[JobError]] = {
 _STOPPED: dict[Limit, type[JobStopped]] = {
     Limit.TIMEOUT: JobTimeout,
     Limit.MEMORY: JobMemoryExceeded,
+    Limit.PRESSURE: JobMemoryExceeded,
 }
 
 _NUMBER = re.compile(r"\b\d+\b")

@@ -13,7 +13,7 @@ together and results that come together are handled together.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import cast
 
@@ -35,7 +35,7 @@ from ppnext.sched.actions import (
 )
 from ppnext.sched.claim import Claim, ClaimOf
 from ppnext.sched.host import Host
-from ppnext.sched.model import JobId, JobState, Limit, NodeId, NodeKind, Verdict
+from ppnext.sched.model import JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Fits, PriorityOf
 from ppnext.sched.scheduler import Scheduler
@@ -132,6 +132,11 @@ class Engine:
             grace: seconds that it has to end by itself, if it runs.
         """
         self._scheduler.on_cancel(JobId(job), grace)
+        self._act()
+
+    def blame(self, job: int, mishaps: tuple[Mishap, ...]) -> None:
+        """A job is to blame for deaths of workers under another number."""
+        self._scheduler.on_blamed(JobId(job), mishaps)
         self._act()
 
     def stop(self, job: int, grace: float) -> None:
@@ -365,6 +370,15 @@ class Engine:
         state = self._scheduler.jobs.get(JobId(job))
         link = None if state is None or state.node is None else self.links.get(state.node)
         return link.jobs if link is not None and link.kind is NodeKind.WORKER else None
+
+    def held_by(self, link: Link) -> Collection[JobState]:
+        """The jobs that a node holds, in the order in which they were sent."""
+        return self._scheduler.nodes[link.node].held.values()
+
+    def attempt_at(self, link: Link, job: int) -> int | None:
+        node = self._scheduler.nodes.get(link.node)
+        state = None if node is None else node.held.get(JobId(job))
+        return None if state is None else state.attempt
 
     def states(self) -> list[JobState]:
         """The jobs that have not ended."""

@@ -73,6 +73,7 @@ class Server:
             of the script and the current one.
         ship: installed distributions that come along as well, pure Python only.
         offers: what local jobs may take with ``resources``, such as ``{"gpu": 2}``.
+        rescue: start the last jobs on slow or silent machines on idle ones as well.
         terms: for all jobs that say nothing else; see ``Asked``.
 
     Raises:
@@ -96,6 +97,7 @@ class Server:
         ship_roots: Iterable[str | os.PathLike[str]] = (),
         ship: Iterable[str] = (),
         offers: Mapping[str, int] | None = None,
+        rescue: bool = True,
         **terms: Unpack[Asked],
     ) -> None:
         self._ncpus = check_ncpus(ncpus)
@@ -136,7 +138,7 @@ class Server:
             raise
         self._destroyed = False
         if network and key is not None:
-            self._parts.use_network(network, key, silence)
+            self._parts.use_network(network, key, silence, rescue)
         _servers.add(self)
 
     # Jobs.

@@ -31,6 +31,7 @@ class Need(NamedTuple):
         threads: how many of its machine's slots it takes. This and the next are looked after by the
             scheduler, which knows what machines have.
         resources: how much of the things that a machine has few of it takes, by name, sorted.
+        avoid: names of nodes that are not to run it.
     """
 
     python: str | None = None
@@ -41,6 +42,7 @@ class Need(NamedTuple):
     priority: int = 0
     threads: int = 1
     resources: tuple[tuple[str, int], ...] = ()
+    avoid: frozenset[str] = frozenset()
 
 
 class Facts(NamedTuple):
@@ -129,6 +131,8 @@ def fits(need: Need, facts: Facts) -> str | None:
         return f"has Python {facts.python}, which does not know the function's syntax"
     if need.node is not None and not _is_named(facts.name, need.node):
         return f"is not {need.node}"
+    if facts.name in need.avoid:
+        return "is not to run it a second time"
     if not facts.limits and (need.threads > 1 or need.resources):
         return "has an older ppnext, which does not know of threads and resources of jobs"
     if need.limited and not facts.limits:

@@ -9,6 +9,7 @@ from ppnext.job import Job
 from ppnext.outbox import Outbox
 from ppnext.retrying import Retrying
 from ppnext.sched.model import JobState, Status
+from ppnext.twins import Twins
 
 __all__ = ["Standing"]
 
@@ -20,12 +21,14 @@ class Standing:
         engine: has those that the scheduler was told of.
         outbox: has those that come next.
         retrying: has those that wait to be run again.
+        twins: second attempts at them.
     """
 
-    def __init__(self, engine: Engine, outbox: Outbox, retrying: Retrying) -> None:
+    def __init__(self, engine: Engine, outbox: Outbox, retrying: Retrying, twins: Twins) -> None:
         self._engine = engine
         self._outbox = outbox
         self._retrying = retrying
+        self._twins = twins
 
     def describe(self, job: Job, nodes: Mapping[str, int], troubles: Mapping[str, str]) -> str:
         """Say where a job is.
@@ -38,10 +41,13 @@ class Standing:
             return "finished"
         if self._retrying.waits(job):
             return f"waiting to be run again, after attempt {job.attempts}"
-        state = self._engine.state_of(job.tid)
+        state, twin = self._engine.state_of(job.tid), self._twins.node_of(job)
         if state is not None:
+            also = f", also on {twin}" if twin is not None else ""
             again = f"; {len(state.mishaps)} attempts were lost" if state.mishaps else ""
-            return self._describe(job, state, nodes, troubles) + again
+            return self._describe(job, state, nodes, troubles) + also + again
+        if twin is not None:
+            return f"on {twin}, attempt {job.attempts}"
         if job not in self._outbox:
             return "about to be sent"
         ahead = self._engine.waiting_from(job.terms.priority) + self._outbox.before(job)
@@ -51,7 +57,8 @@ class Standing:
         self, job: Job, state: JobState, nodes: Mapping[str, int], troubles: Mapping[str, str]
     ) -> str:
         if state.status is not Status.WAITING:
-            return f"on {job.node}, attempt {state.attempt}"
+            node = None if state.node is None else self._engine.links.get(state.node)
+            return f"on {job.node if node is None else node.name}, attempt {state.attempt}"
         if not nodes:
             why = "".join(f"; {address}: {what}" for address, what in troubles.items())
             return f"waiting: no node is connected{why}"

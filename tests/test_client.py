@@ -30,6 +30,7 @@ class Definition:
 
     digest, payload, uses = b"f" * 32, b"code", ()
     python, without, reasons = None, frozenset(), ()
+    parts, home = (), None
 
 
 class Node:

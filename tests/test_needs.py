@@ -38,6 +38,8 @@ OLD = NODE._replace(limits=False)
         (Need(node="ws2"), "is not ws2"),
         (Need(limited=True), None),
         (Need(priority=7), None),
+        (Need(avoid=frozenset({"ws2:60000"})), None),
+        (Need(avoid=frozenset({"ws1:60000"})), "is not to run it a second time"),
         (Need(requires=("python>=3.11",)), None),
         (Need(requires=("python>=3.13",)), "has Python 3.12.4, not >=3.13"),
         (Need("3.12", requires=("numpy", "scipy")), "has no scipy"),

@@ -3,6 +3,8 @@
 * ``link``   a connected node: run, retract, close; and what it reports
 * ``greeting`` whether two ends of different releases can work together
 * ``guard``  ends the job that a worker runs when it may not go on
+* ``pressure`` PURE: whether a machine is short of memory, and which job gives way
+* ``relief`` has it give way, and no other be started until there is room
 * ``countdown`` seconds of a job that can be held up
 * ``workers`` a worker process as its pool keeps it, suspended or not
 * ``roles``  what a link needs of jobs and of its owner

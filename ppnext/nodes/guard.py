@@ -123,6 +123,20 @@ class Guard:
             self._watch(job)
         self._interrupt(grace)
 
+    def exceed(self, job: JobRef, limit: Limit, cause: str, peak: int) -> None:
+        """A job is too much for the machine: kill it, with all that it has started.
+
+        Args:
+            limit: what it went beyond.
+            cause: the same in words.
+            peak: how many bytes of memory it has.
+        """
+        if self._job != job:
+            self._watch(job)
+        if self._found is None:
+            self._found = _Found(limit, cause, self._process.ask_where(), peak)
+        self._interrupt(0.0)
+
     def hold(self, now: float) -> None:
         """The process is suspended: the job's time does not run, but for that to end in."""
         self._is_held = True

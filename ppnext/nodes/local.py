@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ppnext.nodes.link import Link
+from ppnext.nodes.relief import Running
 from ppnext.nodes.roles import Owner
 from ppnext.nodes.workers import Worker
 from ppnext.runtime.loop import Turn
@@ -81,6 +82,8 @@ class WorkerPool:
         self._closed = False
         self._trimming: asyncio.TimerHandle | None = None
         self._wanted = self._spare = 0
+        # How many there may be while the machine is short of memory.
+        self._most: int | None = None
         self._workers: dict[NodeId, Worker] = {}
         # How many of them are to go, and those that are parked.
         self._leaving = 0
@@ -136,10 +139,42 @@ class WorkerPool:
             self._trimming.cancel()
         self.sharing.close()
 
+    # While the machine is short of memory; see ``Relief``.
+
+    def running(self) -> list[Running]:
+        """Return the jobs that workers run."""
+        return [it for it in map(self._run_by, self._workers.values()) if it is not None]
+
+    def _run_by(self, worker: Worker) -> Running | None:
+        number, guard = worker.process.last_started(), worker.link.guard
+        if number is None or guard is None or not worker.link.held:
+            return None
+        attempt = self._owner.attempt_at(worker.link, number)
+        if attempt is None:
+            return None
+        return Running((number, attempt), guard, worker.process.footprint)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether there are to be fewer workers than are wanted."""
+        return self._most is not None
+
+    def hold_back(self, most: int) -> None:
+        """Have no more than so many workers for now."""
+        self._most = most
+        self._dismiss_idle()
+
+    def give_back(self) -> None:
+        """Have one more, until there are as many as are wanted."""
+        if self._most is not None:
+            self._most = self._most + 1 if self._most + 1 < self._wanted else None
+            self._fill()
+
     @property
     def _surplus(self) -> int:
         """How many more workers stay than are wanted; negative if some are missing."""
-        return self.active - self._leaving - self._wanted
+        wanted = self._wanted if self._most is None else min(self._most, self._wanted)
+        return self.active - self._leaving - wanted
 
     def _dismiss_idle(self) -> None:
         """Let surplus workers go that run nothing; of the others, those that are ready first."""

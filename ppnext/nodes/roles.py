@@ -87,6 +87,9 @@ class Owner(Protocol):
     def on_seek(self, link: Link, module: str) -> None:
         """A job there looks for a module; to be answered with ``Link.found``."""
 
+    def attempt_at(self, link: Link, job: int) -> int | None:
+        """Return which attempt at a job a node holds; None if it holds none."""
+
     def on_resized(self, link: Link) -> None:
         """The node's ``slots`` or ``latency`` have changed."""
 

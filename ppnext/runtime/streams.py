@@ -344,6 +344,16 @@ class Stream:
 
     # Time.
 
+    def silent_for(self) -> float:
+        """Return for how many seconds nothing was heard; 0 where nobody has to be."""
+        connection = self.connection
+        return connection.silent_for(monotonic()) if connection.has_heartbeat else 0.0
+
+    def probe(self) -> None:
+        """Ask the other end for a sign of life."""
+        self.connection.probe(monotonic())
+        self._flush_soon()
+
     def _set_timer(self) -> None:
         deadline = self.connection.next_deadline()
         if deadline is not None and not self._closed:

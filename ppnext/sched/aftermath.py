@@ -101,6 +101,22 @@ class Aftermath:
             self._end(state, "given up")
             self._dispatcher.actions.append(End(state, cause, state.mishaps))
 
+    def blame(self, state: JobState, node: NodeState | None, mishaps: tuple[Mishap, ...]) -> None:
+        """A job is to blame for more than has happened to it: go on, or give it up.
+
+        Args:
+            node: the one that holds it; it is stopped there, at once.
+        """
+        state.mishaps += mishaps
+        cause = self._policy.reason_to_give_up(state)
+        if cause is None or state.intent is CANCEL:
+            return
+        if node is None:
+            self.end_waiting(state, "cancelled")
+        else:
+            self.cancel(state, node, 0.0)
+        self._dispatcher.actions.append(End(state, cause, state.mishaps))
+
     def finished(self, job: JobId) -> None:
         """A cancelled job has ended by itself."""
         self._graces.pop(job, None)

@@ -153,6 +153,7 @@ class Limit(Enum):
 
     TIMEOUT = "it ran longer than its timeout"
     MEMORY = "it had more memory than it may"
+    PRESSURE = "its machine ran short of memory"
 
 
 @dataclass(frozen=True, slots=True)

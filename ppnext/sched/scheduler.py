@@ -227,6 +227,13 @@ class Scheduler:
             return
         self._aftermath.cancel(state, self._node_of(state), grace)
 
+    def on_blamed(self, job: JobId, mishaps: tuple[Mishap, ...]) -> None:
+        """A job is to blame for deaths under another number; they count as its own."""
+        state = self.jobs.get(job)
+        if state is not None:
+            node = None if state.node is None else self._node_of(state)
+            self._aftermath.blame(state, node, mishaps)
+
     def on_withdraw(self, job: JobId) -> None:
         """The owner wants the job back, unstarted. Answered by one Withdrawn or Kept action."""
         state = self.jobs.get(job)

@@ -6,6 +6,7 @@ Those of one turn of the loop leave together.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from ppnext.wire.messages import JobRef, Message, Returned
@@ -29,6 +30,8 @@ class Answers:
         self._returned: list[JobRef] = []
         self._kept: list[JobRef] = []
         self._scheduled = False
+        # Jobs that were stopped and may come yet; of most nothing will be heard any more.
+        self._unwanted: deque[JobRef] = deque(maxlen=_BATCH)
 
     def returned(self, job: JobRef) -> None:
         """A job has not been started here, and now will not be."""
@@ -39,6 +42,17 @@ class Answers:
         """A job that was asked for has started, has ended, or is not known."""
         self._kept.append(job)
         self._schedule()
+
+    def await_unwanted(self, job: JobRef) -> None:
+        """A job that is not known is not wanted any more; if it comes yet, it is handed back.
+
+        Large arguments are overtaken by what is said of their job after them.
+        """
+        self._unwanted.append(job)
+
+    def is_unwanted(self, job: JobRef) -> bool:
+        """Whether a job that has come now is to be handed back."""
+        return job in self._unwanted
 
     def _schedule(self) -> None:
         if not self._scheduled:

@@ -19,6 +19,8 @@ import sys
 from collections.abc import Mapping
 
 from ppnext.errors import DiscoveryUnavailable
+from ppnext.nodes.local import WorkerPool
+from ppnext.nodes.relief import Relief
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.discovery import Advertiser, advertise
 from ppnext.runtime.listener import Admitted, Listener
@@ -96,6 +98,7 @@ class Daemon:
         self._stock = Stock(dict(config.offers), self._on_freed)
         self._is_waking = False
         self._sessions: list[Session] = []
+        self._relief = Relief(self._loop_turn, loop.time, self._pools)
         self._turn = 0
         self._turn_timer: asyncio.TimerHandle | None = None
         self._key_timer: asyncio.TimerHandle | None = None
@@ -216,6 +219,7 @@ class Daemon:
         self._share_out()
 
     def on_demand(self, session: Session) -> None:
+        self._relief.watch()
         # A session that is alone and has the workers it can use needs no decision.
         enough = session.pool.wanted >= min(session.demand, self._slots)
         if not enough or len(self._sessions) > 1:
@@ -249,6 +253,9 @@ class Daemon:
         for session, slots in offers(total, demands).items():
             session.offer(slots)
         self._take_turns(is_crowded(total, demands, lumps))
+
+    def _pools(self) -> list[WorkerPool]:
+        return [session.pool for session in self._sessions]
 
     @property
     def _slots(self) -> int:

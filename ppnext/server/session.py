@@ -126,7 +126,7 @@ class Session:
         # Functions and modules that the client was asked for.
         self._needed: set[bytes] = set()
         # A worker that ends after each job must not hold others that would have to be taken back.
-        policy = Policy(poison_limit=1, prefetch_limit=0) if restart else Policy(poison_limit=1)
+        policy = Policy.of_session(0 if restart else None)
         self._engine = Engine(self, policy, claim_of=claim_of, stock=stock)
         engine, sharing = self._engine, Sharing(on_idle=lambda: turn.soon(self.pool.trim))
         self.pool = WorkerPool(
@@ -215,6 +215,8 @@ class Session:
         elif isinstance(message, Stop):
             if self._attempts.get(message.job) == message.attempt:
                 self._engine.stop(message.job, message.grace)
+            else:
+                self._answers.await_unwanted((message.job, message.attempt))
         elif isinstance(message, Ask):
             self._inquiries.ask(message.distributions)
         elif isinstance(message, Found):
@@ -257,7 +259,7 @@ class Session:
         for job, part in zip(run.jobs, arguments, strict=True):
             if job.job in self._attempts:
                 raise ProtocolError(f"the client sent job {job.job} twice")
-            if self._draining:
+            if self._draining or self._answers.is_unwanted((job.job, job.attempt)):
                 self._answers.returned((job.job, job.attempt))
                 continue
             if refused:
@@ -273,11 +275,9 @@ class Session:
         self._demand_changed()
 
     def _on_retract(self, retract: Retract) -> None:
-        known = [job for job, attempt in retract.jobs if self._attempts.get(job) == attempt]
-        for job, attempt in retract.jobs:
-            if self._attempts.get(job) != attempt:
-                self._answers.kept((job, attempt))
-        self._engine.withdraw(known)
+        for job, attempt in set(retract.jobs) - self._attempts.items():
+            self._answers.kept((job, attempt))
+        self._engine.withdraw([it for it, n in retract.jobs if self._attempts.get(it) == n])
 
     def _on_end(self, cause: str | None) -> None:
         self._end(cause or self._stream.connection.farewell or "it said goodbye")

@@ -313,6 +313,11 @@ class Connection:
         self._spoke = now
         self.send(Ping(self._probes))
 
+    @property
+    def has_heartbeat(self) -> bool:
+        """Whether the other end is heard from time to time if all is well."""
+        return self._heartbeat is not None
+
     def silent_for(self, now: float) -> float:
         """Seconds since the other end was last heard."""
         return now - self._heard

@@ -371,3 +371,22 @@ def test_a_nice_job_that_is_called_although_it_was_stopped_spends_its_worker(wat
     watch.begin(Limits(nice=3))
     watch.guard.ended()
     assert watch.guard.is_spent
+
+
+# The machine.
+
+
+def test_a_job_that_is_too_much_for_the_machine_is_killed_at_once(watch: Watch) -> None:
+    watch.process.stack = "main.py:1 in work"
+    watch.guard.exceed((7, 2), Limit.PRESSURE, "too much", 99)
+    assert (watch.sent, watch.process.kills) == ([], 1)
+    assert watch.guard.running(8) == 7
+    assert watch.guard.ended() == Verdict(Limit.PRESSURE, "too much", "main.py:1 in work", 99)
+
+
+def test_a_job_that_had_gone_beyond_a_limit_of_its_own_has_ended_with_that(watch: Watch) -> None:
+    watch.begin(Limits(timeout=1))
+    watch.clock.forward(1)
+    watch.guard.exceed((7, 1), Limit.PRESSURE, "too much", 99)
+    verdict = watch.guard.ended()
+    assert verdict is not None and verdict.limit is Limit.TIMEOUT and watch.process.kills == 1

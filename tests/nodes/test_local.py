@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from itertools import count
 
 import psutil
@@ -349,5 +350,34 @@ def test_closing_ends_what_jobs_have_started():
 def test_closing_a_pool_that_has_just_started(wanted):
     async def test(pool, owner):
         pool.resize(wanted)
+
+    on_stage(test)
+
+
+def test_a_pool_that_is_held_back_keeps_the_workers_that_run_jobs_and_has_others_later():
+    async def test(pool, owner):
+        pool.resize(3)
+        await owner.wait_for("on_joined", 3)
+        assert pool.running() == []
+        busy = owner.links[1]
+        owner.attempt_at = lambda link, job: 1 if (link, job) == (busy, 7) else None
+        send(busy, 7, time.sleep, PATIENCE)
+        while not pool.running():
+            await asyncio.sleep(0.01)  # the job is not told of when it begins
+        [running] = pool.running()
+        assert running.job == (7, 1) and running.guard is busy.guard and running.footprint() > 0
+        pool.hold_back(1)
+        assert {link for _, link in await owner.wait_for("on_draining", 2)} == {
+            owner.links[0],
+            owner.links[2],
+        }
+        for link in (owner.links[0], owner.links[2]):
+            link.close("not needed any more")
+        assert pool.is_held_back and pool.processes == [busy.hello.pid]
+        pool.give_back()
+        assert pool.is_held_back and len(pool.processes) == 2
+        pool.give_back()
+        pool.give_back()
+        assert not pool.is_held_back and len(pool.processes) == 3
 
     on_stage(test)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ppnext.runtime.memory import usable_memory
+from ppnext.runtime.memory import Room, rooms, usable_memory
 
 PHYSICAL = 1 << 34
 
@@ -57,3 +57,69 @@ def test_of_this_machine() -> None:
 def test_where_nothing_says() -> None:
     nowhere = Path("/no/such/place")
     assert usable_memory(PHYSICAL, nowhere, nowhere) == PHYSICAL
+
+
+MEMINFO = "MemTotal:  1000 kB\nMemFree:  10 kB\nMemAvailable:  400 kB\nHugePages_Total:  0\n"
+MACHINE = Room(1000 << 10, 400 << 10)
+
+
+@pytest.mark.parametrize(
+    ("files", "groups", "group"),
+    [
+        pytest.param({}, "", None, id="no cgroups"),
+        pytest.param({"memory.max": "max", "memory.current": "5"}, "0::/", None, id="unlimited"),
+        pytest.param({"memory.max": "5000"}, "0::/", None, id="it does not say"),
+        pytest.param(
+            {"memory.max": "5000", "memory.current": "3000"}, "0::/", Room(5000, 2000), id="used"
+        ),
+        pytest.param(
+            {
+                "memory.max": "5000",
+                "memory.current": "4900",
+                "memory.stat": "anon 1\ninactive_file 1000\n",
+            },
+            "0::/",
+            Room(5000, 1100),
+            id="the cache can be had",
+        ),
+        pytest.param(
+            {"memory.max": "5000", "memory.current": "6000"}, "0::/", Room(5000, 0), id="too much"
+        ),
+        pytest.param(
+            {
+                "memory/m/memory.limit_in_bytes": "700",
+                "memory/m/memory.usage_in_bytes": "500",
+                "memory/m/memory.stat": "total_inactive_file 50\n",
+            },
+            "3:memory:/m",
+            Room(700, 250),
+            id="version 1",
+        ),
+        pytest.param(
+            {
+                "memory/memory.limit_in_bytes": "9223372036854771712",
+                "memory/memory.usage_in_bytes": "500",
+            },
+            "3:memory:/",
+            None,
+            id="version 1, unlimited",
+        ),
+    ],
+)
+def test_what_is_left(
+    tmp_path: Path, files: dict[str, str], groups: str, group: Room | None
+) -> None:
+    own, meminfo = tmp_path / "own", tmp_path / "meminfo"
+    own.write_text(groups)
+    meminfo.write_text(MEMINFO)
+    found = rooms(meminfo, write(tmp_path / "root", files), own)
+    assert found == [MACHINE, *([] if group is None else [group])]
+
+
+def test_what_is_left_of_this_machine() -> None:
+    nowhere = Path("/no/such/place")
+    [told] = rooms(cgroup_root=nowhere, self_cgroup=nowhere)
+    [asked] = rooms(nowhere, nowhere, nowhere)
+    for room in (told, asked):
+        assert 0 < room.available <= room.total
+    assert asked.total == told.total

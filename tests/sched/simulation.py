@@ -468,7 +468,7 @@ class Owner:
         scheduler = self.scheduler
         if isinstance(message, Died):
             if node in self.links:
-                verdict = Verdict(Limit.TIMEOUT, "too slow") if message.limit else None
+                verdict = self.world.verdict() if message.limit else None
                 scheduler.on_died(node, message.job, message.attempt, "it died", verdict)
         elif isinstance(message, Answer):
             self.world.happened("given back", len(message.returned))
@@ -841,6 +841,12 @@ class World:
     def happened(self, what: str, times: int = 1) -> None:
         if times:
             self.counts[what] += times
+
+    def verdict(self) -> Verdict:
+        """Return why a job was stopped: for its own sake, or for its machine's."""
+        limit = self.random.choice((Limit.TIMEOUT, Limit.PRESSURE))
+        self.happened("gave way", limit is Limit.PRESSURE)
+        return Verdict(limit, limit.value)
 
     def note(self, text: str) -> None:
         if self.trace:

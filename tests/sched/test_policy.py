@@ -121,10 +121,41 @@ def test_a_job_that_says_how_often_is_given_up_after_that(
     assert Policy(poison_limit=2, loss_limit=2).reason_to_give_up(job) is cause
 
 
-@pytest.mark.parametrize("limit", Limit)
+@pytest.mark.parametrize("limit", [Limit.TIMEOUT, Limit.MEMORY])
 @pytest.mark.parametrize("retries", [None, 0, 9])
 def test_a_job_that_went_beyond_a_limit_is_given_up(limit: Limit, retries: int | None) -> None:
     job = JobState(JobId(1), None, retries=retries)
     verdict = Verdict(limit, limit.value)
     job.mishaps = (Mishap(1, "n", verdict.cause, blamed=False, verdict=verdict),)
     assert Policy().reason_to_give_up(job) is Cause.LIMIT
+
+
+PRESSED = Mishap(1, "n", "it was short", False, Verdict(Limit.PRESSURE, "it was short"))
+LOST = Mishap(1, "n", "lost", False)
+
+
+@pytest.mark.parametrize(
+    ("mishaps", "retries", "cause"),
+    [
+        pytest.param([PRESSED] * 3, None, None, id="run again"),
+        pytest.param([PRESSED] * 4, None, Cause.LIMIT, id="so often"),
+        pytest.param([LOST] * 3 + [PRESSED] * 3, None, None, id="what else there was"),
+        pytest.param([PRESSED], 0, Cause.LIMIT, id="not again"),
+        pytest.param([LOST, PRESSED], 2, None, id="as often as it may"),
+        pytest.param([LOST, PRESSED], 1, Cause.LIMIT, id="no more often"),
+    ],
+)
+def test_a_job_whose_machine_ran_short_is_run_again(
+    mishaps: list[Mishap], retries: int | None, cause: Cause | None
+) -> None:
+    job = JobState(JobId(1), None, retries=retries)
+    job.mishaps = tuple(mishaps)
+    assert Policy().reason_to_give_up(job) is cause
+
+
+def test_a_session_leaves_it_to_its_client() -> None:
+    assert Policy.of_session() == Policy(poison_limit=1, pressure_limit=0)
+    assert Policy.of_session(0).prefetch_limit == 0
+    job = JobState(JobId(1), None)
+    job.mishaps = (PRESSED,)
+    assert Policy.of_session().reason_to_give_up(job) is Cause.LIMIT

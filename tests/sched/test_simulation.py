@@ -42,6 +42,7 @@ SOMETIMES = {
     "cancelled, placed",
     "cancelled, waiting",
     "ended unheard",
+    "gave way",
     "given back",
     "interrupted",
     "kept",

@@ -46,6 +46,7 @@ from ppnext.wire.messages import (
     Returned,
     Run,
     Start,
+    Stop,
 )
 from ppnext.wire.payloads import split, view_of
 
@@ -274,6 +275,24 @@ def test_the_stop_of_an_attempt_that_has_ended_does_not_meet_the_next() -> None:
                 assert [(it.job, it.attempt) for it in result.outcomes] == [(7, attempt)]
                 numbers |= set(re.findall(rb"job 7, attempt (\d+)", view_of(payload)))
             assert len(numbers) == 3
+
+    run(main)
+
+
+def test_a_job_whose_stop_has_overtaken_it_is_handed_back() -> None:
+    """Large arguments are sent in parts, between which other messages go."""
+
+    async def main() -> None:
+        async with meeting(workers=1) as client:
+            digest, function = shipped(abs)
+            await client.say(THEIRS, (Define(digest), function), Stop(7, 1, 2.0))
+            await client.say(call(7, digest, -1), call(8, digest, -8))
+            assert (await client.hear(Returned)).message == Returned([(7, 1)], [])
+            result, payload = await client.hear(Result)
+            assert [it.job for it in result.outcomes] == [8] and decode_result(payload) == 8
+            await client.say(call(7, digest, -7, attempt=2))
+            result, payload = await client.hear(Result)
+            assert decode_result(payload) == 7
 
     run(main)
 

@@ -18,7 +18,9 @@ from ppnext.errors import DestroyedServerError, JobCancelled
 from ppnext.job import Job
 from ppnext.nodes.link import Link
 from ppnext.nodes.local import WorkerPool
+from ppnext.nodes.relief import Relief
 from ppnext.nodes.remote import RemoteNodes
+from ppnext.rescue import Rescue
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.sharing import Sharing
@@ -27,6 +29,7 @@ from ppnext.sched.model import JobState, Mishap
 from ppnext.sched.policy import Policy
 from ppnext.shipping.outfit import Outfitter
 from ppnext.terms import Terms
+from ppnext.twins import FIRST_NUMBER
 from ppnext.version import VERSION
 from ppnext.wire.connection import Heartbeat
 from ppnext.wire.keys import Key
@@ -73,16 +76,23 @@ class Watched(Client):
         super().__init__(cast(LoopThread, thread), policy, outfitter, sharing)
 
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
-        wanted = [it for it in jobs if not cast(Job, it.job.call).done()]
+        # Of a job and its twin, if they end together, the first counts.
+        wanted = {it.job.call: it for it in reversed(jobs) if not cast(Job, it.job.call).done()}
         super().jobs_finished(jobs, link)
-        for it in wanted:
+        for it in reversed(wanted.values()):
             self._machine.finished(it, link)
 
     def job_ended(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         was_done = cast(Job, job.call).done()
+        if job.id >= FIRST_NUMBER:
+            self._machine.twin_lost(cast(Job, job.call), mishaps[-1])
         super().job_ended(job, cause, mishaps)
+        if job.id >= FIRST_NUMBER:
+            return  # with it the first may have ended, of which this was told
         if not was_done and cast(Job, job.call).done():
             self._machine.given_up(job, cause, mishaps)
+        elif not was_done:
+            self._machine.kernel.happened["a first was given up before its twin"] += 1
 
 
 class ClientMachine(Machine):
@@ -131,6 +141,11 @@ class ClientMachine(Machine):
         )
         thread.post(self.pool.resize, self.slots)
         self.client.fitting.has_network = True
+        turn, clock = thread.turn, self.loop.time
+        self.client.watchers = [
+            Rescue(turn, clock, engine, self.client.twins).watch,
+            Relief(turn, clock, lambda: [self.pool], lambda: self.rooms).watch,
+        ]
         thread.post(self._start_network)
 
     def _start_network(self) -> None:
@@ -149,7 +164,7 @@ class ClientMachine(Machine):
         self.client.troubles = remote.troubles
         self.thread.spawn(remote.run())
 
-    def attempt_of(self, plan: Plan, session: str, attempt: int) -> int:
+    def attempt_of(self, job: int, session: str, attempt: int) -> int:
         return attempt
 
     def on_turn(self) -> None:
@@ -233,7 +248,16 @@ class ClientMachine(Machine):
             f"{plan}: the result of attempt {execution.attempt} was taken for that of attempt "
             f"{finished.job.attempt}"
         )
+        if finished.job.id >= FIRST_NUMBER:
+            self.kernel.happened["a twin was first"] += 1
+        elif any(it.plan is plan and it.is_twin for it in self.register.executions):
+            self.kernel.happened["a twin was too late"] += 1
         self._tell(plan, "raised" if plan.raises else "result")
+
+    def twin_lost(self, job: Job, mishap: Mishap) -> None:
+        """A second attempt at a job has ended without a result."""
+        self.kernel.happened["a twin was lost"] += 1
+        self._plan(job).twins_lost += not mishap.blamed
 
     def given_up(self, job: JobState, cause: Cause, mishaps: tuple[Mishap, ...]) -> None:
         """A job has ended without a result."""
@@ -241,7 +265,8 @@ class ClientMachine(Machine):
         error = user.exception(0)
         assert type(error) is type(given_up(job.id, cause, mishaps)), f"{user} ended as {error!r}"
         plan = self._plan(user)
-        most = Policy().poison_limit + job.losses
+        # Nobody hears of deaths on a silent machine; it may not be given up yet.
+        most = Policy().poison_limit + job.losses + plan.twins_lost + 1
         assert plan.kills <= most, f"{plan} was let kill {plan.kills} workers"
         self._tell(plan, type(error).__name__)
 
@@ -298,5 +323,6 @@ class ClientMachine(Machine):
             assert not living, f"{living[0].name} has outlived its client"
             return
         assert self.client.unfinished == 0, f"{self.name} counts jobs that have ended"
+        assert len(self.client.twins) == 0, f"{self.name} has twins of jobs that have ended"
         assert len(living) == len(self.pool.processes) == self.slots
         check_idle(self.engine)

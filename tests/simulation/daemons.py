@@ -23,7 +23,7 @@ from ppnext.server.yielding import Courtesy
 from ppnext.wire.messages import Hello
 from tests.simulation.checks import EngineCheck, check_idle
 from tests.simulation.clients import KEY, PYTHON, ClientMachine
-from tests.simulation.jobs import Plan, Register
+from tests.simulation.jobs import Register
 from tests.simulation.kernel import Kernel
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.machines import Machine
@@ -119,9 +119,9 @@ class DaemonMachine(Machine):
         self._used_until = now
         return self._used
 
-    def attempt_of(self, plan: Plan, session: str, attempt: int) -> int:
-        known = self.sessions[session].client_attempt(plan.number)
-        assert known is not None, f"{plan} is started for a session that does not have it"
+    def attempt_of(self, job: int, session: str, attempt: int) -> int:
+        known = self.sessions[session].client_attempt(job)
+        assert known is not None, f"job {job} is started for a session that does not have it"
         return known
 
     def knows(self, process: Process) -> bool:

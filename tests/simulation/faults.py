@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from ppnext.runtime.memory import Room
 from tests.simulation.daemons import PATIENCE
 from tests.simulation.processes import Process
 
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 _LONG = (0.05, 2.0, 20.0, 50.0)
 """Most seconds that a misfortune lasts; machines give each other up after 30 or 60 of silence."""
+
+_GIVEN_BACK = 35.0
+"""Seconds until a machine that was short of memory runs as many jobs as before."""
 
 
 def _while(world: World) -> float:
@@ -99,6 +103,19 @@ def workers_do_not_start(world: World) -> bool:
     if victim is not None:
         victim.die("SIGKILL")
     world.kernel.at(min(_while(world), 20.0), over)
+    return True
+
+
+def memory_runs_short(world: World) -> bool:
+    """For a while a machine has hardly any memory left, whoever has it."""
+    machine = _one(world, [it for it in world.machines if it.is_up])
+    if machine is None:
+        return False
+    world.kernel.note(f"{machine.name} runs short of memory")
+    machine.rooms = [Room(100 << 30, 1 << 20)]
+    seconds = _while(world)
+    world.is_busy_for(seconds + _GIVEN_BACK)
+    world.kernel.at(seconds, machine.rooms.clear)
     return True
 
 
@@ -288,6 +305,8 @@ FAULTS: tuple[Callable[[World], bool], ...] = (
     out_of_memory,
     worker_stopped,
     workers_do_not_start,
+    memory_runs_short,
+    memory_runs_short,
     process_stopped,
     process_stopped,
     slow_disk,

@@ -60,6 +60,7 @@ class Plan:
     submitted: float = 0.0
     starts: list[float] = field(default_factory=list)
     kills: int = 0
+    twins_lost: int = 0
     told: list[str] = field(default_factory=list)
     """What the client was told of its end; the contract is: exactly one thing."""
     ended: float | None = None
@@ -91,10 +92,12 @@ class Execution:
     Attributes:
         plan: the job.
         attempt: its client's attempt.
+        is_twin: whether it was started while another was thought to run.
     """
 
     plan: Plan
     attempt: int
+    is_twin: bool = False
 
 
 class Register:

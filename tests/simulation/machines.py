@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tests.simulation.jobs import Plan, Register
+from ppnext.runtime.memory import Room
+from tests.simulation.jobs import Register
 from tests.simulation.kernel import Kernel
 from tests.simulation.loop import Timer, VirtualLoop
 from tests.simulation.network import Network
@@ -40,6 +41,7 @@ class Machine:
         processes: the workers that its process has started, but for those that it has ended.
         refusals: share of workers that the system refuses to start.
         stillbirths: share of workers that die while they start.
+        rooms: what memory is left, if that is little.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Machine:
         self.processes: list[Process] = []
         self.refusals = 0.0
         self.stillbirths = 0.0
+        self.rooms: list[Room] = []
         self._loops: list[VirtualLoop] = []
         self.loop = self._new_loop(1.0)
         self._sockets: list[Socket] = []
@@ -94,7 +97,7 @@ class Machine:
         """Raise AssertionError if anything is left of jobs although all have ended."""
         raise NotImplementedError
 
-    def attempt_of(self, plan: Plan, session: str, attempt: int) -> int:
+    def attempt_of(self, job: int, session: str, attempt: int) -> int:
         """Return the client's attempt that a worker's one belongs to."""
         raise NotImplementedError
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from ppnext.twins import FIRST_NUMBER
 from ppnext.version import VERSION
 from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import (
@@ -173,7 +174,7 @@ class Process:
         return "somewhere"
 
     def footprint(self) -> int:
-        return 0
+        return (100 << 20) + self.running[0].padding if self.running else 0
 
     def last_started(self) -> int | None:
         return self._last
@@ -360,8 +361,10 @@ class Process:
             self._refuse(task)
             return
         plan = self._register.named(view_of(task.arguments))
-        attempt = self._home.attempt_of(plan, self.session, task.attempt)
-        number = self._register.started(Execution(plan, attempt), self._kernel.now)
+        attempt = self._home.attempt_of(task.job, self.session, task.attempt)
+        is_twin = task.job >= FIRST_NUMBER
+        self._kernel.happened["a twin was started"] += is_twin
+        number = self._register.started(Execution(plan, attempt, is_twin), self._kernel.now)
         self._kernel.note(f"{self.name} starts {plan}, attempt {attempt}, execution {number}")
         self._last = task.job
         self.running = plan, number

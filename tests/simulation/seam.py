@@ -8,14 +8,16 @@ is put in its place here, for as long as a world lasts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 from ppnext.nodes import local, remote
+from ppnext.nodes.relief import Relief
 from ppnext.runtime import streams
 from ppnext.runtime.addresses import Address
+from ppnext.runtime.loop import Turn
 from ppnext.server import daemon
 from ppnext.wire.keys import Key
 from tests.simulation import dialling
@@ -56,6 +58,10 @@ def seam(kernel: Kernel, network: Network) -> Iterator[None]:
     ) -> Listening:
         return Listening(network, network.of(loop).name, daemon_id, admission, on_client)
 
+    def relief(turn: Turn, clock: Callable[[], float], pools: Any) -> Relief:
+        machine = here()
+        return Relief(turn, clock, pools, lambda: machine.rooms)
+
     with ExitStack() as stack:
         for module, name, value in (
             (streams, "monotonic", lambda: _loop().time()),
@@ -63,6 +69,7 @@ def seam(kernel: Kernel, network: Network) -> Iterator[None]:
             (remote, "dial", dial),
             (daemon, "Listener", listener),
             (daemon, "ephemeral_certificate", lambda: None),
+            (daemon, "Relief", relief),
             (daemon, "Session", LabelledSession),
         ):
             stack.enter_context(patch.object(module, name, value))

@@ -22,6 +22,7 @@ SEEDS = range(200, 400)
 # What must have happened sometime in so many lives; else they test less than they say.
 SOMETIMES = {
     *(fault.__name__ for fault in FAULTS),
+    "JobMemoryExceeded",
     "NodeLost",
     "PoisonedJob",
     "WorkerDied",
@@ -30,6 +31,10 @@ SOMETIMES = {
     "a daemon has drained and gone",
     "a function or a bundle was asked for",
     "a result was held back",
+    "a twin was first",
+    "a twin was lost",
+    "a twin was started",
+    "a twin was too late",
     "a visit",
     "a worker died at its start",
     "cancelled",

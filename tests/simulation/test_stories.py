@@ -128,3 +128,25 @@ def test_a_client_that_is_destroyed_when_a_connection_ends_comes_to_its_end() ->
             lab.daemons[0].boot()
             lab.daemons[1].boot()
             assert not client.is_up, f"it has not ended 5 s after it was destroyed, seed {seed}"
+
+
+def test_a_job_that_is_cancelled_while_its_arguments_are_on_their_way_is_stopped() -> None:
+    for seed in range(20):  # a Retract may overtake them
+        with world(Rules(daemons=1, slots=1, clients=1, local=0), seed) as lab:
+            client = lab.clients[0]
+            submit(lab, 0, 100.0, padding=300_000)
+            lab.run(lab.kernel.now + 0.001)
+            client.use(client.cancel_if_there, 0)
+            lab.run(lab.kernel.now + 5.0)
+            assert not any(process.running for process in lab.daemons[0].processes)
+
+
+def test_a_job_on_a_daemon_that_hangs_has_ended_elsewhere_long_before_that_is_given_up() -> None:
+    with world(Rules(daemons=2, slots=1, clients=1, local=0)) as lab:
+        [plan] = submit(lab, 0, 2.0)
+        lab.run(lab.kernel.now + 1.0)
+        [hangs] = [it for it in lab.daemons if any(process.running for process in it.processes)]
+        hangs.stop()
+        lab.run(lab.kernel.now + 8.0)
+        assert plan.told == ["result"] and len(plan.starts) == 2
+        hangs.go_on()

@@ -622,6 +622,7 @@ def test_any_bytes_give_messages_or_a_protocol_error(parts: list[bytes], places:
 
 def test_without_a_heartbeat_nothing_is_ever_due() -> None:
     end = Connection(0.0)
+    assert not end.has_heartbeat and Connection(0.0, Heartbeat()).has_heartbeat
     assert end.next_deadline() is None
     assert end.handle_timer(1e9) is True
     assert not end.wants_to_send

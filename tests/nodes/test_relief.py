@@ -1,0 +1,179 @@
+"""Relief: one job at a time gives way, no other is started, and slots come back one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ppnext.nodes.relief import Relief, Running
+from ppnext.runtime.memory import Room
+from ppnext.sched.model import Limit
+
+MIB, GIB = 1 << 20, 1 << 30
+SHORT, WELL = [Room(16 * GIB, MIB)], [Room(16 * GIB, 8 * GIB)]
+TIGHT = [Room(16 * GIB, GIB // 2)]
+"""Not short, and without room for more."""
+
+
+class Clock:
+    """An event loop whose time passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.due.append((self.now + seconds, call))
+
+    def pass_time(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self.due and self.due[0][0] <= until:
+            self.now, call = self.due.pop(0)
+            call()
+        self.now = until
+
+
+class Guard:
+    """Notes what it is told."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.told: list[tuple[Limit, str, int]] = []
+
+    def exceed(self, job: tuple[int, int], limit: Limit, cause: str, peak: int) -> None:
+        self.told.append((limit, cause, peak))
+        self._pool.jobs = [it for it in self._pool.jobs if it.job != job]
+
+
+class Pool:
+    """Workers that are wanted, and what runs."""
+
+    def __init__(self, wanted: int = 4) -> None:
+        self.jobs: list[Running] = []
+        self._wanted = wanted
+        self.most: int | None = None
+
+    def runs(self, number: int, size: int) -> Guard:
+        guard = Guard(self)
+        self.jobs.append(Running((number, 1), guard, lambda: size * MIB))  # type: ignore[arg-type]  # as much of a guard as is asked
+        return guard
+
+    def running(self) -> list[Running]:
+        return list(self.jobs)
+
+    @property
+    def is_held_back(self) -> bool:
+        return self.most is not None
+
+    def hold_back(self, most: int) -> None:
+        self.most = most
+
+    def give_back(self) -> None:
+        assert self.most is not None
+        self.most = self.most + 1 if self.most + 1 < self._wanted else None
+
+
+class Machine:
+    """A machine with two pools."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.pools = [Pool(), Pool()]
+        self.rooms = WELL
+        self.reads = 0
+        self.relief = Relief(self.clock, self.clock.time, lambda: self.pools, self.read)
+
+    def read(self) -> list[Room]:
+        self.reads += 1
+        return self.rooms
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+def test_it_looks_once_a_second_and_only_while_jobs_run(machine: Machine) -> None:
+    machine.relief.watch()
+    machine.clock.pass_time(10.0)
+    assert machine.reads == 0 and not machine.clock.due
+    machine.pools[0].runs(1, 100)
+    machine.relief.watch()
+    machine.relief.watch()
+    machine.clock.pass_time(10.0)
+    assert machine.reads == 10
+    machine.pools[0].jobs.clear()
+    machine.clock.pass_time(10.0)
+    assert machine.reads == 10 and not machine.clock.due
+
+
+def test_the_newest_large_job_of_all_clients_gives_way_and_no_other_begins(
+    machine: Machine,
+) -> None:
+    one, other = machine.pools
+    others = [one.runs(1, 1000), one.runs(2, 100)]
+    machine.relief.watch()
+    machine.clock.pass_time(1.0)
+    newest = other.runs(1, 900)
+    machine.clock.pass_time(1.0)
+    machine.rooms = SHORT
+    machine.clock.pass_time(1.0)
+    [(limit, cause, peak)] = newest.told
+    assert limit is Limit.PRESSURE and peak == 900 * MIB
+    assert cause == (
+        f"the machine ran short of memory: {MIB} of {16 * GIB} bytes were left, "
+        f"and the job had {900 * MIB}"
+    )
+    assert not any(guard.told for guard in others)
+    assert (one.most, other.most) == (2, 0)
+
+
+def test_while_it_is_short_one_after_the_other_gives_way_but_none_that_is_small(
+    machine: Machine,
+) -> None:
+    pool = machine.pools[0]
+    guards = [pool.runs(number, size) for number, size in enumerate((10, 300, 1000))]
+    machine.rooms = SHORT
+    machine.relief.watch()
+    machine.clock.pass_time(1.0)
+    assert [len(guard.told) for guard in guards] == [0, 0, 1]
+    machine.clock.pass_time(1.0)
+    assert [len(guard.told) for guard in guards] == [0, 1, 1]
+    machine.clock.pass_time(10.0)
+    assert [len(guard.told) for guard in guards] == [0, 1, 1]
+    assert pool.most == 1
+
+
+def test_slots_come_back_one_by_one_when_there_is_room(machine: Machine) -> None:
+    pool = machine.pools[0]
+    pool.runs(1, 1000)
+    machine.rooms = SHORT
+    machine.relief.watch()
+    machine.clock.pass_time(1.0)
+    machine.rooms = TIGHT
+    machine.clock.pass_time(20.0)
+    assert pool.most == 0
+    machine.rooms = WELL
+    machine.clock.pass_time(1.0)
+    assert pool.most == 1
+    machine.clock.pass_time(5.0)
+    assert pool.most == 2
+    machine.clock.pass_time(10.0)
+    assert pool.most is None
+    machine.clock.pass_time(10.0)
+    assert not machine.clock.due
+
+
+def test_they_come_back_in_the_end_although_others_keep_the_memory(machine: Machine) -> None:
+    pool = machine.pools[0]
+    pool.runs(1, 1000)
+    machine.rooms = SHORT
+    machine.relief.watch()
+    machine.clock.pass_time(30.0)
+    assert pool.most == 0
+    machine.clock.pass_time(2.0)
+    assert pool.most == 1
