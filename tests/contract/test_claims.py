@@ -210,6 +210,7 @@ def test_clients_share_what_a_daemon_offers_one_after_the_other(
 ) -> None:
     daemon = ppserver.start("--resource", "gpu=1", workers=4)
     one, two = connect(daemon), connect(daemon)
+    assert [it.submit(abs, (-1,))() for it in (one, two)] == [1, 1]  # their workers are there
     gpu = {"gpu": 1}
     jobs = [one.submit(visit, (stage.port, "one"), resources=gpu) for _ in range(3)]
     visitor = stage.next()
