@@ -147,8 +147,8 @@ class JobTimeout(JobStopped):
 
 
 class JobMemoryExceeded(JobStopped):
-    """A job had more memory than its ``max_memory``, with its child processes, or was the largest on
-    a machine that ran short of memory, as often as such a job is run again."""
+    """A job had more memory than its ``max_memory``, with its child processes, or was stopped too
+    often because it was the largest on a machine that ran short of memory."""
 
 
 class NoNodes(JobError):
