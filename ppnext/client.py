@@ -239,7 +239,7 @@ class Client:
         engine = self.engine
 
         def has_room(priority: int) -> bool:
-            return engine.waiting_from(priority) < _FEW_WAIT or engine.open_slots > 0
+            return engine.pools.waiting_from(priority) < _FEW_WAIT or engine.open_slots > 0
 
         while jobs := self._backlog.take(_FEW_WAIT, has_room):
             wanted = unended(jobs)

@@ -33,7 +33,7 @@ from ppnext.sched.actions import (
     Stop,
     Withdrawn,
 )
-from ppnext.sched.claim import Claim, ClaimOf
+from ppnext.sched.claim import ClaimOf
 from ppnext.sched.host import Host
 from ppnext.sched.model import JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
@@ -60,6 +60,7 @@ class Engine:
 
     Attributes:
         here: this machine: what its workers' jobs take.
+        pools: the scheduler's, to be asked what waits.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Engine:
         self._audience = audience
         self.here = Host(0, stock)  # it hears how many slots there are to be
         self._scheduler = Scheduler(policy, fits, priority_of, claim_of, self.here)
+        self.pools = self._scheduler.pools
         self._definitions = Definitions(held_most)
         # Nodes that wait for a function which has to be fetched first.
         self._missing: dict[bytes, list[NodeId]] = {}
@@ -115,10 +117,7 @@ class Engine:
                 self.links[node].define(definition)
 
     def drop(self, digest: bytes) -> None:
-        """No job uses an object any more: nodes need not keep it, nor wait for it.
-
-        The same is said of what a node asks for and nobody has.
-        """
+        """No job uses an object any more, or nobody has it: nodes neither keep nor await it."""
         self._definitions.drop(digest)
         waiting = self._missing.pop(digest, ())
         for node, link in self.links.items():
@@ -143,8 +142,7 @@ class Engine:
         """Stop a job that has been started; how it ends is told as always.
 
         If it is not known whether it has been started, it is asked for first, and given back if it
-        has not: its worker may have died since, or whoever wants it stopped was told too much by
-        an answer that was given before the job had come.
+        has not: its worker may have died since, or an answer was given before the job had come.
         """
         state = self.state_of(job)
         if state is None:
@@ -383,20 +381,6 @@ class Engine:
     def states(self) -> list[JobState]:
         """The jobs that have not ended."""
         return list(self._scheduler.jobs.values())
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs wait to be placed."""
-        return self._scheduler.waiting
-
-    def waiting_from(self, priority: int) -> int:
-        """How many jobs wait to be placed that have this priority or a higher one."""
-        return self._scheduler.pools.waiting_from(priority)
-
-    @property
-    def claims(self) -> dict[Claim, int]:
-        """What jobs take that take more than a slot, and how many of them there are."""
-        return self._scheduler.pools.claims()
 
     @property
     def open_slots(self) -> int:

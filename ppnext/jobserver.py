@@ -106,7 +106,7 @@ class Server:
         self._terms = agree(DEFAULT, terms)
         roots, shipped = check_shipped(ship_roots, ship)
         silence = check_timeout(socket_timeout)
-        offered = dict(check_amounts("offers", {} if offers is None else offers))
+        offered = dict(check_amounts("offers", offers or {}))
         if self._ncpus:
             check_platform()
         network: Network | None = None

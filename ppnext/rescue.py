@@ -112,7 +112,7 @@ class Rescue:
         if idle - silent:
             self._help_silent(idle, silent)
             self._help_slow(now, silent)
-        elif not idle and self._engine.waiting:
+        elif not idle and self._engine.pools.waiting:
             self._twins.give_way(silent)
         self.watch()
 

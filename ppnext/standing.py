@@ -50,7 +50,7 @@ class Standing:
             return f"on {twin}, attempt {job.attempts}"
         if job not in self._outbox:
             return "about to be sent"
-        ahead = self._engine.waiting_from(job.terms.priority) + self._outbox.before(job)
+        ahead = self._engine.pools.waiting_from(job.terms.priority) + self._outbox.before(job)
         return f"waiting: {ahead} jobs before it"
 
     def _describe(

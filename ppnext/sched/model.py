@@ -20,7 +20,8 @@ six times as much as reading a name.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Container, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
@@ -58,6 +59,7 @@ __all__ = [
     "Ref",
     "Status",
     "Verdict",
+    "first_twice",
 ]
 
 JobId = NewType("JobId", int)
@@ -375,3 +377,9 @@ class NodeState:
         self.count(job.need, -1)
         job.node = None
         job.kept = False
+
+
+def first_twice(known: Container[JobId], jobs: Iterable[JobState]) -> JobId:
+    """Return the first number of jobs that is known already or comes again."""
+    times = Counter(state.id for state in jobs)
+    return next(job for job in times if job in known or times[job] > 1)

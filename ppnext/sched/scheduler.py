@@ -12,8 +12,7 @@ Theory of operation. Jobs wait in one queue. A node pulls by credit: it may hold
 it has slots, and a few more when its jobs are so short that fetching the next one would leave it
 idle (``Policy.credit``). The node that is least loaded takes the next jobs; of equals a worker on
 this machine before a daemon. When no job waits and a node has a free slot, the node with the
-longest queue of unstarted jobs is asked to give back half of them. It answers with those that
-it had not started; they go to the front of the queue and are placed like any other.
+longest queue of unstarted jobs is asked to give back half of them, to the front of the queue.
 
 Jobs may have needs, and nodes facts; the owner says whether they fit (``Fits``). All jobs with one
 need are in a pool with a queue of its own (``ppnext.sched.pool``). A job is on a node that does not
@@ -29,8 +28,7 @@ run too, and only their results are lost. A job that was blamed too often ends a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ppnext.sched.actions import Action, Kept, Withdrawn
 from ppnext.sched.aftermath import Aftermath
@@ -54,6 +52,7 @@ from ppnext.sched.model import (
     Ran,
     Ref,
     Verdict,
+    first_twice,
 )
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Fits, PriorityOf
@@ -143,7 +142,7 @@ class Scheduler:
         """Jobs are to be run; their states are new and belong to the scheduler from now on."""
         new = {state.id: state for state in jobs}
         if len(new) != len(jobs) or not self.jobs.keys().isdisjoint(new):
-            raise AssertionError(f"job {_twice(self.jobs, jobs)} was submitted twice")
+            raise AssertionError(f"job {first_twice(self.jobs, jobs)} was submitted twice")
         self.jobs.update(new)
         self.pools.append(jobs)
         if self._loads.open_slots or self.pools.claiming:
@@ -399,9 +398,3 @@ class Scheduler:
         if state.node is None:
             raise AssertionError(f"job {state.id} is {state.status} but on no node")
         return self.nodes[state.node]
-
-
-def _twice(known: Container[JobId], jobs: Iterable[JobState]) -> JobId:
-    """Return the first number that is known or comes again."""
-    times = Counter(state.id for state in jobs)
-    return next(job for job in times if job in known or times[job] > 1)

@@ -152,7 +152,7 @@ class Session:
     @property
     def lump(self) -> Lump | None:
         """How many slots its jobs take that take several."""
-        return lump(len(self._attempts), self._engine.claims)
+        return lump(len(self._attempts), self._engine.pools.claims())
 
     @property
     def occupied(self) -> int:
@@ -371,7 +371,7 @@ class Session:
         self._loop.call_soon(self._owner.on_demand, self)
 
     def _weight(self) -> int:
-        return weight(len(self._attempts), self._engine.claims)
+        return weight(len(self._attempts), self._engine.pools.claims())
 
     def _left(self, job: JobState) -> int:
         """Return the client's number of an attempt that has ended here."""
