@@ -66,8 +66,8 @@ class Server:
         socket_timeout: seconds of silence after which a ppserver is given up, at most 30. It does
             not limit how long a job may run.
         key_file: key file to use instead of the user's own.
-        interfaces: addresses of the network interfaces on which to look for ppservers; all if
-            None and ``PPNEXT_INTERFACES`` is not set.
+        interfaces: addresses of the interfaces on which to look for ppservers; all if None and
+            ``PPNEXT_INTERFACES`` is not set.
         backlog: most unfinished jobs before ``submit`` waits for one to end; None for no limit.
         ship_roots: folders whose modules are the user's own and come along with jobs, besides those
             of the script and the current one.
@@ -106,7 +106,7 @@ class Server:
         self._terms = agree(DEFAULT, terms)
         roots, shipped = check_shipped(ship_roots, ship)
         silence = check_timeout(socket_timeout)
-        offered = dict(check_amounts("offers", offers or {}))
+        offered = dict(check_amounts("offers", {} if offers is None else offers))
         if self._ncpus:
             check_platform()
         network: Network | None = None
@@ -293,22 +293,20 @@ class Server:
         Returns:
             how many were cancelled.
         """
-        jobs = self._parts.client.open_jobs(group)
         # The last first: a job that is stopped makes room for one that was submitted after it.
-        jobs.sort(key=lambda job: job.tid, reverse=True)
+        jobs = sorted(self._parts.client.open_jobs(group), key=lambda job: -job.tid)
         return sum(job.cancel(kill) for job in jobs)
 
     def explain(self, job: Job) -> Report:
         """Return what is known of a job: its state and each attempt, with node, times and cause.
 
-        ``print`` it. How its function is sent says ``job.shipping``.
-        """
+        ``print`` it. How its function is sent says ``job.shipping``."""
         return self._parts.client.history.report(job)
 
     def quarantine(self) -> list[Report]:
         """Return the jobs that were given up because workers died under them, the latest last.
 
-        They are not run again, unless they are submitted again. The last thousand are known.
+        They are run again if they are submitted again. The last thousand are known.
         """
         return self._parts.client.history.quarantine()
 
