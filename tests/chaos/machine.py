@@ -57,6 +57,8 @@ class Machine:
         self.has_small_disk = False
         self.key_file = folder / f"keys-{name}"
         self.temporary = folder / f"tmp-{name}"
+        # What says that a daemon runs stays where it was when the daemon is killed.
+        self._running = folder / f"run-{name}"
         self.log = folder / f"log-{name}"
         self._silence = silence
         self._process: Process | None = None
@@ -78,10 +80,14 @@ class Machine:
     async def prepare(self, key_file: Path, small_disk: bool) -> None:
         """Give it a key file and a temporary folder."""
         self.temporary.mkdir()
+        self._running.mkdir(mode=0o700)
         shutil.copy(key_file, self.key_file)
         if small_disk:
             await mount_small(self.temporary)
             self.has_small_disk = True
+
+    def _places(self) -> dict[str, str]:
+        return {"TMPDIR": str(self.temporary), "XDG_RUNTIME_DIR": str(self._running)}
 
     async def start(self) -> None:
         """Start its daemon and wait until it listens, on the port it had before."""
@@ -95,7 +101,7 @@ class Machine:
                 stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=log,
-                env={**os.environ, "TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **self._places(), "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
         stdout = self._process.stdout
         assert stdout is not None
