@@ -18,6 +18,7 @@ from functools import partial
 from mmap import mmap
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from ppnext.wire.payloads import Block, Large
 
@@ -167,11 +168,12 @@ class Sharing:
                 segment.close()
             else:
                 shared = Shared(segment, is_received=False, maps_once=True)
-                shared.when_free(partial(self._free, segment))
+                # Whoever has the payload does not keep this, and all that is behind ``on_idle``.
+                shared.when_free(partial(_free, ref(self), segment))
                 return shared
         return Block(size) if size < WORTH_SHARING else _Unshared(size)
 
-    def _free(self, segment: Segment, reusable: bool) -> None:
+    def free(self, segment: Segment, reusable: bool) -> None:
         """A segment is not in use any more; called in any thread between any two instructions."""
         self._freed.append((segment, reusable))
         if self._on_idle is not None:
@@ -235,3 +237,8 @@ class Sharing:
         if self._freed:
             self._settle()
         return self._segments
+
+
+def _free(sharing: ref[Sharing], segment: Segment, reusable: bool) -> None:
+    if (known := sharing()) is not None:
+        known.free(segment, reusable)

@@ -189,8 +189,10 @@ def test_after_destroy_nothing_is_left():
         assert becomes_true(lambda: threading.active_count() <= threads, 10)
 
 
-def test_a_result_that_is_kept_does_not_keep_its_server():
-    with Server(2) as server:
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_a_result_that_is_kept_does_not_keep_its_server(kind, ppserver):
+    addresses = (ppserver.start().address,) if kind == "remote" else ()
+    with Server(0 if addresses else 2, addresses, key_file=ppserver.key_file) as server:
         result = server.submit(use, (np.ones(MIB), "copy")).result(PATIENCE)
     gone = weakref.ref(server)
     del server
