@@ -180,6 +180,8 @@ def test_many_threads_hold_the_same() -> None:
 class Link:
     """Notes what it is asked for."""
 
+    hello = None
+
     def __init__(self, engine: Engine, kind: NodeKind) -> None:
         self.node = engine.new_node()
         self.name, self.kind, self.slots, self.latency = "here", kind, 1, 0.001

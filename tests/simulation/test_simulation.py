@@ -17,7 +17,7 @@ from tests.simulation.faults import FAULTS
 from tests.simulation.jobs import Plan
 from tests.simulation.world import Rules, World
 
-SEEDS = range(200, 400)
+SEEDS = (*range(200, 400), 739, 765, 768)  # in these a machine runs short too often for a job
 
 # What must have happened sometime in so many lives; else they test less than they say.
 SOMETIMES = {
