@@ -77,8 +77,9 @@ def test_a_link_that_goes_down_in_mid_run_loses_no_job(lab: Lab, key_file: Path)
     program.stdin.write("down\n")
     program.stdin.flush()
     told = last_words(program)
-    assert told["right"] is True
-    assert told["lost"] in (1, 2)  # what ran there, or was on its way
+    assert told["right"] is True  # of every job, once
+    # The one that ran there, and what was on its way: more the further away a loaded node seems.
+    assert told["lost"] >= 1
     # The other side notices as well, and its worker goes.
     daemons[1].wait_for_log("client gone: .*nothing was heard")
 
