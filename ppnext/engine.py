@@ -35,7 +35,7 @@ from ppnext.sched.actions import (
 )
 from ppnext.sched.claim import ClaimOf
 from ppnext.sched.host import Host
-from ppnext.sched.model import JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
+from ppnext.sched.model import RUN, JobId, JobState, Limit, Mishap, NodeId, NodeKind, Verdict
 from ppnext.sched.policy import Policy
 from ppnext.sched.pool import Fits, PriorityOf
 from ppnext.sched.scheduler import Scheduler
@@ -151,7 +151,8 @@ class Engine:
             self.links[state.node].stop((state.id, state.attempt), grace)
         else:
             self._graces[job] = grace
-            self.withdraw([job])
+            if state.intent is RUN:  # else it has been asked for already
+                self.withdraw([job])
 
     def withdraw(self, jobs: Iterable[int]) -> None:
         """Give back those of these jobs that have not been started; each is answered."""

@@ -339,6 +339,16 @@ def test_a_job_of_which_it_was_not_known_that_it_runs_is_stopped_all_the_same(
     assert ("stop", (2, 1), 2.5) not in link.asked
 
 
+def test_a_job_that_has_been_asked_for_already_is_stopped_if_it_is_kept(engine, audience, link):
+    submit(engine, 1)
+    engine.withdraw([1])
+    engine.stop(1, 2.5)
+    assert audience.of("job_withdrawn") == []  # the answer to what was asked first is to come
+    engine.on_returned(link, Returned([], [(1, 1)]))
+    assert link.asked[-1] == ("stop", (1, 1), 2.5)
+    assert audience.of("job_withdrawn") == [(1, False)]
+
+
 def test_a_job_that_went_beyond_a_limit_ends_with_the_verdict(engine, audience, link):
     submit(engine, 1)
     engine.on_died(link, Died(1, 1, "too slow", "TIMEOUT", "  File", 7))
