@@ -77,7 +77,12 @@ class Submitter:
         elif it.arguments == "broadcast":
             arguments = (self._broadcast, dice)
         job = self._server.submit(
-            it.function, arguments, callback=self._called, callbackargs=(number,), retry=not it.once
+            it.function,
+            arguments,
+            callback=self._called,
+            callbackargs=(number,),
+            retry=not it.once,
+            **it.terms,
         )
         self._watch(number, job)
         if kind == "cancelled":

@@ -13,15 +13,18 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["KINDS", "MAP_SIZE", "Errand", "Kind", "meet", "shared_array"]
+__all__ = ["KINDS", "MAP_SIZE", "SEAT", "Errand", "Kind", "meet", "shared_array"]
 
 MAP_SIZE = 40
+SEAT = "seat"
+"""What daemons offer one of, so that of some jobs each runs one at a time."""
 _LARGE = 1 << 18
 """Numbers in the largest arrays: 2 MiB."""
 
@@ -38,6 +41,10 @@ def square(dice: int, folder: Folder) -> int:
 def nap(dice: int, folder: Folder) -> int:
     time.sleep(seconds_of_nap(dice))  # what makes the job long
     return -dice
+
+
+def linger(dice: int, folder: Folder) -> None:
+    time.sleep(600.0)  # far longer than it may
 
 
 def fail(dice: int, folder: Folder) -> None:
@@ -156,6 +163,7 @@ class Kind(NamedTuple):
         once: whether it must not be started twice.
         arguments: ``"dice"`` and folder, an ``"array"``, the ``"broadcast"`` one, a ``"map"``.
         says: what it prints.
+        terms: what it is submitted with.
     """
 
     weight: int
@@ -165,6 +173,7 @@ class Kind(NamedTuple):
     once: bool = False
     arguments: str = "dice"
     says: Callable[[int], str] = lambda dice: ""
+    terms: Mapping[str, object] = MappingProxyType({})
 
 
 class Errand(NamedTuple):
@@ -177,7 +186,9 @@ class Errand(NamedTuple):
     @property
     def seconds(self) -> float:
         """About how long it takes where nothing happens."""
-        return seconds_of_nap(self.dice) if self.kind in ("nap", "once") else 0.1
+        if self.kind in ("nap", "once", "wide", "seated"):
+            return seconds_of_nap(self.dice)
+        return 0.5 if self.kind == "late" else 0.1
 
 
 def _same(dice: int) -> int:
@@ -185,6 +196,7 @@ def _same(dice: int) -> int:
 
 
 _FAILED = frozenset({"ValueError"})
+_LATE = frozenset({"JobTimeout"})
 _LOST = frozenset({"ok", "NodeLost", "WorkerDied"})
 
 KINDS = {
@@ -208,6 +220,9 @@ KINDS = {
         3, square, lambda dice: sum((dice + n) ** 2 for n in range(MAP_SIZE)), arguments="map"
     ),
     "once": Kind(10, mark, _same, _LOST, once=True),
+    "wide": Kind(3, nap, lambda dice: -dice, terms={"threads": 2}),
+    "seated": Kind(4, nap, lambda dice: -dice, terms={"resources": {SEAT: 1}}),
+    "late": Kind(2, linger, _same, _LATE, terms={"timeout": 0.5}),
     "dies": Kind(1, die, _same, frozenset({"PoisonedJob"})),
     "dies once": Kind(1, die_at_first, _same),
     "cancelled": Kind(3, nap, lambda dice: -dice, frozenset({"ok", "JobCancelled"})),

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.chaos.errands import SEAT
 from tests.chaos.wires import Wire, mount_small, unmount
 
 __all__ = ["Machine", "is_running", "workers_of"]
@@ -97,7 +98,7 @@ class Machine:
                 sys.executable, "-m", "ppnext.server", "--allow-root", "--name", self.name,
                 "-i", self.wire.host, "-p", str(self.port), "-w", str(self.workers),
                 "-k", str(self._silence), "-t", str(_IDLE_EXIT),
-                "--key-file", str(self.key_file),
+                "--key-file", str(self.key_file), "--resource", f"{SEAT}=1",
                 stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=log,

@@ -21,6 +21,7 @@ def sleeper() -> Iterator[psutil.Process]:
     # It stays until its input ends. Its answer shows that it has become what it is to be: until
     # then the system may say that it has no command.
     with subprocess.Popen(["cat", "-u"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
         try:
             os.write(process.stdin.fileno(), b"here\n")
             assert process.stdout.readline() == b"here\n"

@@ -237,7 +237,7 @@ THREATS: dict[int, list[str]] = {
     ],
     32: [
         f"{_FAULTS}32_a_job_that_may_not_be_retried_is_started_once",
-        "sched/test_scheduler.py::test_a_once_job_whose_node_was_lost_is_not_run_again",
+        "sched/test_aftermath.py::test_a_once_job_whose_node_was_lost_is_not_run_again",
         "sched/test_simulation.py::test_every_seed_keeps_the_contract",
     ],
     33: [
