@@ -60,8 +60,7 @@ class Standing:
             node = None if state.node is None else self._engine.links.get(state.node)
             return f"on {job.node if node is None else node.name}, attempt {state.attempt}"
         if not nodes:
-            why = "".join(f"; {address}: {what}" for address, what in troubles.items())
-            return f"waiting: no node is connected{why}"
+            return "; ".join(["waiting: no node is connected", *troubles.values()])
         unfit = self._engine.why_not(job.tid)
         if {name for name, _ in unfit} >= nodes.keys():
             lacks = dict.fromkeys(f"{name} {why}" for name, why in unfit)

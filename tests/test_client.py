@@ -220,9 +220,12 @@ def test_a_cancelled_job_is_not_waited_for(client, submit):
 
 def test_where_a_job_is(client, submit):
     first, second = submit(), submit()
-    client.troubles = {"node2:60000": "refused", "node3:60000": "no such host"}
+    client.troubles = {
+        "node2:60000": "node2:60000: refused",
+        "node3:60000": "node3:60000 is not used: no such host",
+    }
     assert client.describe(second) == (
-        "waiting: no node is connected; node2:60000: refused; node3:60000: no such host"
+        "waiting: no node is connected; node2:60000: refused; node3:60000 is not used: no such host"
     )
     node = Node(client)
     assert client.describe(first) == "on node1, attempt 1"

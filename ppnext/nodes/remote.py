@@ -166,11 +166,12 @@ class RemoteNodes:
     def _failed(self, address: Address, error: NetworkError) -> None:
         penalty = UNTRUSTED_PENALTY if isinstance(error, Impostor) else None
         self._candidates.failed(address, self._loop.time(), penalty)
+        named = str(address) in str(error)
+        trouble = str(error) if named else f"{address} is not used: {error}"
         # The same trouble again and again is one line; a new one is a new line.
-        if self.troubles.get(str(address)) != str(error):
-            self.troubles[str(address)] = str(error)
-            named = str(address) in str(error)
-            _log.warning("%s", error if named else f"{address} is not used: {error}")
+        if self.troubles.get(str(address)) != trouble:
+            self.troubles[str(address)] = trouble
+            _log.warning("%s", trouble)
         self._changed.set()
 
     def _connect(self, address: Address, dialled: Dialled) -> None:

@@ -89,7 +89,7 @@ def test_a_wrong_key_is_said_by_status_and_in_the_log(ppserver, tmp_path, caplog
         job = server.submit(abs, (1,))
         assert not server.wait_for_nodes(1, 0.5)
         status = job.status()
-    assert f"; {daemon.address}: " in status and "key" in status
+    assert f"; {daemon.address} is not used: " in status and "key" in status
     assert f"{daemon.address} is not used" in caplog.text
     daemon.wait_for_log("not authenticated")
 
