@@ -15,6 +15,7 @@ import pytest
 
 from ppnext import Server
 from ppnext.runtime import keystore
+from tests.folders import write
 from tests.ppserver_fixture import Daemon
 from tests.pythons_fixture import HERE, VERSIONS, NamedServers, Pythons, named_servers, pythons
 
@@ -50,12 +51,6 @@ PROJECT = {
     "surveys/table.txt": "1 2 3",
     "units_of_surveys.py": "def doubled(x):\n    return 2 * x\n",
 }
-
-
-def write(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(textwrap.dedent(text))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +95,7 @@ def test_a_client_of_each_python_and_nodes_of_all_others(
 ) -> None:
     pythons.need(version)
     others = pythons.others(version)
-    write(tmp_path / "project", PROJECT)
+    write(tmp_path / "project", {path: textwrap.dedent(text) for path, text in PROJECT.items()})
     addresses = [nodes[other].address for other in others]
     key_file = str(nodes[version].key_file)
     told = run_client(

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from ppnext.nodes.relief import Relief, Running
 from ppnext.runtime.memory import Room
 from ppnext.sched.model import Limit
+from tests.nodes.clock import Clock
 
 MIB, GIB = 1 << 20, 1 << 30
 SHORT, WELL = [Room(16 * GIB, MIB)], [Room(16 * GIB, 8 * GIB)]
 TIGHT = [Room(16 * GIB, GIB // 2)]
 """Not short, and without room for more."""
-
-
-class Clock:
-    """An event loop whose time passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.due: list[tuple[float, Callable[[], None]]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def later(self, seconds: float, call: Callable[[], None]) -> None:
-        self.due.append((self.now + seconds, call))
-
-    def pass_time(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self.due and self.due[0][0] <= until:
-            self.now, call = self.due.pop(0)
-            call()
-        self.now = until
 
 
 class Guard:
@@ -99,16 +77,16 @@ def machine() -> Machine:
 
 def test_it_looks_once_a_second_and_only_while_jobs_run(machine: Machine) -> None:
     machine.relief.watch()
-    machine.clock.pass_time(10.0)
-    assert machine.reads == 0 and not machine.clock.due
+    machine.clock.forward(10.0)
+    assert machine.reads == 0 and not machine.clock.pending
     machine.pools[0].runs(1, 100)
     machine.relief.watch()
     machine.relief.watch()
-    machine.clock.pass_time(10.0)
+    machine.clock.forward(10.0)
     assert machine.reads == 10
     machine.pools[0].jobs.clear()
-    machine.clock.pass_time(10.0)
-    assert machine.reads == 10 and not machine.clock.due
+    machine.clock.forward(10.0)
+    assert machine.reads == 10 and not machine.clock.pending
 
 
 def test_the_newest_large_job_of_all_clients_gives_way_and_no_other_begins(
@@ -117,11 +95,11 @@ def test_the_newest_large_job_of_all_clients_gives_way_and_no_other_begins(
     one, other = machine.pools
     others = [one.runs(1, 1000), one.runs(2, 100)]
     machine.relief.watch()
-    machine.clock.pass_time(1.0)
+    machine.clock.forward(1.0)
     newest = other.runs(1, 900)
-    machine.clock.pass_time(1.0)
+    machine.clock.forward(1.0)
     machine.rooms = SHORT
-    machine.clock.pass_time(1.0)
+    machine.clock.forward(1.0)
     [(limit, cause, peak)] = newest.told
     assert limit is Limit.PRESSURE and peak == 900 * MIB
     assert cause == (
@@ -139,11 +117,11 @@ def test_while_it_is_short_one_after_the_other_gives_way_but_none_that_is_small(
     guards = [pool.runs(number, size) for number, size in enumerate((10, 300, 1000))]
     machine.rooms = SHORT
     machine.relief.watch()
-    machine.clock.pass_time(1.0)
+    machine.clock.forward(1.0)
     assert [len(guard.told) for guard in guards] == [0, 0, 1]
-    machine.clock.pass_time(1.0)
+    machine.clock.forward(1.0)
     assert [len(guard.told) for guard in guards] == [0, 1, 1]
-    machine.clock.pass_time(10.0)
+    machine.clock.forward(10.0)
     assert [len(guard.told) for guard in guards] == [0, 1, 1]
     assert pool.most == 1
 
@@ -153,19 +131,19 @@ def test_slots_come_back_one_by_one_when_there_is_room(machine: Machine) -> None
     pool.runs(1, 1000)
     machine.rooms = SHORT
     machine.relief.watch()
-    machine.clock.pass_time(1.0)
+    machine.clock.forward(1.0)
     machine.rooms = TIGHT
-    machine.clock.pass_time(20.0)
+    machine.clock.forward(20.0)
     assert pool.most == 0
     machine.rooms = WELL
-    machine.clock.pass_time(1.0)
+    machine.clock.forward(1.0)
     assert pool.most == 1
-    machine.clock.pass_time(5.0)
+    machine.clock.forward(5.0)
     assert pool.most == 2
-    machine.clock.pass_time(10.0)
+    machine.clock.forward(10.0)
     assert pool.most is None
-    machine.clock.pass_time(10.0)
-    assert not machine.clock.due
+    machine.clock.forward(10.0)
+    assert not machine.clock.pending
 
 
 def test_they_come_back_in_the_end_although_others_keep_the_memory(machine: Machine) -> None:
@@ -173,7 +151,7 @@ def test_they_come_back_in_the_end_although_others_keep_the_memory(machine: Mach
     pool.runs(1, 1000)
     machine.rooms = SHORT
     machine.relief.watch()
-    machine.clock.pass_time(30.0)
+    machine.clock.forward(30.0)
     assert pool.most == 0
-    machine.clock.pass_time(2.0)
+    machine.clock.forward(2.0)
     assert pool.most == 1

@@ -11,14 +11,7 @@ import pytest
 
 import ppnext.errors
 from ppnext.runtime.cpus import affinity_cpus, read_quota, usable_cpus
-
-
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
+from tests.folders import write
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,9 @@ from pathlib import Path
 import pytest
 
 from ppnext.runtime.memory import Room, rooms, usable_memory
+from tests.folders import write
 
 PHYSICAL = 1 << 34
-
-
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
 
 
 @pytest.mark.parametrize(

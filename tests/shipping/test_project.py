@@ -15,16 +15,14 @@ from ppnext.errors import ConfigError
 from ppnext.shipping.bundles import Bundle, Refusal
 from ppnext.shipping.contents import Contents
 from ppnext.shipping.project import Project
+from tests import folders
 
 OLD = 1_000_000_000
 
 
 def write(root: Path, files: dict[str, str | bytes]) -> None:
     """Write files as if they had been there for long."""
-    for name, content in files.items():
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.encode() if isinstance(content, str) else content)
+    folders.write(root, files)
     for path in [*root.rglob("*"), root]:
         os.utime(path, (OLD, OLD))
 
