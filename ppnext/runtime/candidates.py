@@ -13,8 +13,9 @@ Discovery is a hint and never an authority, because anybody on the network can f
   itself before does a new name mean that it has started again, and shortens the wait to 5 s.
 * At most 256 announced addresses are kept. Those never connected give way first: addresses
   that failed before those never tried, then those announced longest ago.
-* Dials start at most 10 a second, with at most 16 in flight. Hosts with fewer failed or
-  running dials come first, so that a flood of ports on one host does not keep others waiting.
+* Dials start at most 10 a second, with at most 32 in flight: as many as are started until one
+  that does not answer is given up, so that silent hosts do not keep others waiting. Hosts with
+  fewer failed or running dials come first, so that a flood of ports on one host does not either.
 * A daemon is known by the id it proved to have, never by the id it announced. Two addresses
   of one daemon make one connection.
 
@@ -42,7 +43,7 @@ __all__ = [
 
 KEPT = 256
 DIALS_PER_SECOND = 10
-DIALS_IN_FLIGHT = 16
+DIALS_IN_FLIGHT = 32
 UNTRUSTED_PENALTY = 600.0
 """Seconds before an address is dialled again whose daemon does not know the key."""
 

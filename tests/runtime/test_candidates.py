@@ -204,9 +204,9 @@ def test_dials_per_second() -> None:
 
 def test_dials_in_flight() -> None:
     candidates = Candidates()
-    for number in range(40):
+    for number in range(2 * DIALS_IN_FLIGHT):
         announce(candidates, Address("10.0.0.1", 60000 + number), name=str(number))
-    flying = candidates.due(0.0) + candidates.due(100.0)
+    flying = [address for seconds in range(100) for address in candidates.due(float(seconds))]
     assert len(flying) == DIALS_IN_FLIGHT
     assert candidates.next_due(100.0) is None
     candidates.failed(flying[0], 100.0)
@@ -292,6 +292,23 @@ def test_a_flood_is_bounded_and_an_honest_daemon_gets_through() -> None:
         now = wake
     assert now < 3.0
     assert friend in candidates
+
+
+def test_an_honest_daemon_is_dialled_soon_behind_many_hosts_that_do_not_answer() -> None:
+    """As many as there is room for, announced before it, each silent until the dial is given up."""
+    candidates = Candidates()
+    for number in range(KEPT - 1):
+        announce(candidates, Address(f"10.6.6.{number}", 60000), name=f"fake-{number}")
+    announce(candidates, NEAR, name="honest")
+    now = 0.0
+    given_up: list[tuple[float, Address]] = []  # soonest first: all have the same time
+    while NEAR not in (dialled := candidates.due(now)):
+        given_up += [(now + 3.0, address) for address in dialled]
+        wake = candidates.next_due(now)
+        now = given_up[0][0] if wake is None else min(wake, given_up[0][0])
+        while given_up and given_up[0][0] <= now:
+            candidates.failed(given_up.pop(0)[1], now)
+    assert now < 27.0
 
 
 def test_failed_ones_give_way_before_those_never_tried() -> None:
