@@ -44,8 +44,8 @@ class Countdown:
 
     def go_on(self) -> None:
         """Let them pass again."""
-        self.cancel()
-        self._timer = self._later(self._left, self._call)
+        if self._timer is None:
+            self._timer = self._later(self._left, self._call)
 
     def cancel(self) -> None:
         """Make no call."""

@@ -85,7 +85,7 @@ class WorkerPool:
         # How many there may be while the machine is short of memory.
         self._most: int | None = None
         self._workers: dict[NodeId, Worker] = {}
-        # How many of them are to go, and those that are parked.
+        # How many of them are replaced by others, and those that are parked.
         self._leaving = 0
         self._parked: list[Worker] = []
         # Workers that failed to start, one after the other, and when the next one is tried.
@@ -205,8 +205,8 @@ class WorkerPool:
         self._owner.on_resized(worker.link)
 
     def _let_go(self, worker: Worker) -> None:
-        worker.leaving = True
-        self._leaving += 1
+        self._leaving += not worker.is_replaced
+        worker.leaving = worker.is_replaced = True
 
     def _fill(self) -> None:
         while self._parked and self._surplus < 0:
@@ -272,10 +272,18 @@ class WorkerPool:
         Args:
             now: the time of the loop.
         """
-        if not worker.leaving:
-            self._let_go(worker)
+        had_jobs_to_come = not worker.leaving
+        self._let_go(worker)
+        if had_jobs_to_come:
             self._owner.on_draining(worker.link)
         worker.suspend(now)
+
+    def proceed(self, worker: Worker) -> None:
+        """Have a worker that was suspended go on in a slot, which is no other's meanwhile."""
+        self._leaving -= worker.is_replaced
+        worker.is_replaced = False
+        worker.proceed()
+        self._dismiss_idle()
 
     def trim(self) -> None:
         """Give idle memory back when its time has come, and look again until there is none."""
@@ -321,7 +329,7 @@ class WorkerPool:
 
     def _on_closed(self, link: Link) -> None:
         worker = self._workers.pop(link.node)
-        self._leaving -= worker.leaving
+        self._leaving -= worker.is_replaced
         if worker in self._parked:
             self._parked.remove(worker)
         worker.process.end()

@@ -26,7 +26,8 @@ class Worker:
         leaving: whether it is to go when it has no job.
         exit_watched: whether its end is told by the system.
         suspended_since: when it was suspended; None if it is not.
-        stays: whether it is not to be suspended any more.
+        stays: whether it runs beside the slots there are, and is not suspended for that.
+        is_replaced: whether another may take its slot, as it is about to go, or has none.
     """
 
     def __init__(self, process: WorkerProcess, link: Link) -> None:
@@ -37,6 +38,7 @@ class Worker:
         self.exit_watched = False
         self.suspended_since: float | None = None
         self.stays = False
+        self.is_replaced = False
 
     @property
     def is_idle(self) -> bool:
@@ -60,7 +62,12 @@ class Worker:
             self.link.guard.hold(now)
 
     def proceed(self) -> None:
-        """Have it go on."""
+        """Have it go on, with a slot of its own."""
+        self.stays = False
+        if self.suspended_since is not None:
+            self._go_on()
+
+    def _go_on(self) -> None:
         self.suspended_since = None
         if self.link.guard is not None:
             self.link.guard.go_on()
@@ -73,12 +80,12 @@ class Worker:
         return self.process.last_started()
 
     def stay(self) -> None:
-        """Have it go on for good, giving way to all others; it runs no more jobs after this one."""
+        """Have it go on without a slot, giving way to all; it runs no more jobs after this one."""
         self.stays = True
         self.process.give_way()
         if self.link.guard is not None:
             self.link.guard.is_spent = True
-        self.proceed()
+        self._go_on()
 
     def give_up(self, why: str) -> None:
         """End it; the jobs that it had are as if they had not been started."""

@@ -46,6 +46,11 @@ class Guests:
         return [it for it in self._pool.workers if it.suspended_since is not None]
 
     @property
+    def waiting(self) -> list[Worker]:
+        """Workers that have no slot for the job that they have begun."""
+        return [it for it in self._pool.workers if it.stays or it.suspended_since is not None]
+
+    @property
     def busy(self) -> int:
         """How many slots the jobs that run take."""
         return sum(self.slots_of(worker) for worker in self.running)
@@ -75,6 +80,10 @@ class Guests:
         _log.info("worker process %d is suspended: its machine is needed", worker.process.pid)
         self._pool.suspend(worker, now)
         return self.slots_of(worker)
+
+    def proceed(self, worker: Worker) -> None:
+        """Have the job of a worker that waits go on in a slot."""
+        self._pool.proceed(worker)
 
     def give_up(self, before: float) -> None:
         """Let go of jobs that have been suspended for too long.

@@ -73,11 +73,13 @@ class Yielding:
         politeness.note(now, self._courtesy.used())
         if self.slots != before:
             _log.info("others use %.1f processors: %d slots left", politeness.load, self.slots)
-            self._on_change()
         if self.slots < before:
+            self._on_change()
             self._hand_back()
-        else:
-            self._settle(now)
+            return
+        self._settle(now)  # jobs that wait for a slot come before new ones
+        if self.slots > before:
+            self._on_change()
 
     def close(self) -> None:
         """Look no more."""
@@ -98,11 +100,10 @@ class Yielding:
         while room < 0:
             running = [guests for guests in self._guests() if guests.running]
             room += max(running, key=lambda guests: guests.excess).suspend(now)
-        waiting = [
-            (it, guests.slots_of(it)) for guests in self._guests() for it in guests.suspended
-        ]
-        waiting.sort(key=lambda it: it[0].suspended_since or 0.0)
-        for worker, slots in waiting:
+        waiting = [(guests, it) for guests in self._guests() for it in guests.waiting]
+        waiting.sort(key=lambda it: it[1].suspended_since or 0.0)
+        for guests, worker in waiting:
+            slots = guests.slots_of(worker)
             if slots <= room and worker.suspended_since != now:
-                worker.proceed()
+                guests.proceed(worker)
                 room -= slots

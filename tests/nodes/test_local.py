@@ -237,6 +237,43 @@ def test_a_suspended_worker_goes_on_and_runs_no_job_after_the_present_one():
     on_stage(test)
 
 
+def test_a_worker_that_goes_on_has_its_slot_again_and_the_one_in_its_place_goes():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        send(owner.links[0], 1, time.sleep, 0.01)
+        (worker,) = pool.workers
+        pool.suspend(worker, 0.0)
+        pool.resize(1)
+        assert len(pool.processes) == 2  # another may have jobs meanwhile
+        pool.proceed(worker)
+        assert pool.processes == [worker.process.pid]
+        pool.resize(1)
+        assert pool.processes == [worker.process.pid]
+        worker.link.close("its job has ended")  # as the owner does
+        assert len(pool.processes) == 1 and pool.workers != [worker]
+
+    on_stage(test)
+
+
+def test_a_worker_that_is_suspended_again_is_replaced_once():
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        send(owner.links[0], 1, time.sleep, 0.01)
+        (worker,) = pool.workers
+        for _ in range(3):
+            pool.suspend(worker, 0.0)
+            pool.resize(1)
+            assert len(pool.processes) == 2
+            pool.proceed(worker)
+            pool.resize(1)
+            assert len(pool.processes) == 1
+        assert [event[0] for event in owner.told].count("on_draining") == 1
+
+    on_stage(test)
+
+
 def test_workers_that_have_not_joined_go_first():
     async def test(pool, owner):
         pool.resize(1)
