@@ -9,6 +9,7 @@ So what had been run beside others is run beside fewer, and in the end alone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import NamedTuple, Protocol
@@ -20,6 +21,8 @@ from ppnext.sched.model import Limit
 from ppnext.wire.messages import JobRef
 
 __all__ = ["Pool", "Relief", "Running"]
+
+_log = logging.getLogger("ppnext.workers")
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks."""
@@ -112,7 +115,12 @@ class Relief:
         held_back = [pool for pool in running if pool.is_held_back]
         if not self._began and not held_back:
             return
-        there = self._read()
+        self.watch()
+        try:
+            there = self._read()
+        except OSError as error:  # the next look may have a descriptor for it
+            _log.info("it is not known how much memory is left: %s", error)
+            return
         room = short_of(there)
         if room is not None:
             self._relieve(running, room, now)
@@ -120,7 +128,6 @@ class Relief:
             self._since = now
             for pool in held_back:
                 pool.give_back()
-        self.watch()
 
     def _relieve(self, running: dict[Pool, list[Running]], room: Room, now: float) -> None:
         """Have one job killed, and no other started."""

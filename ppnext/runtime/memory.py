@@ -86,8 +86,14 @@ def rooms(
         meminfo: where the system says it, if it does; otherwise psutil is asked.
         cgroup_root: where the control groups are mounted.
         self_cgroup: the file that names this process's control groups.
+
+    Raises:
+        OSError: the system cannot be asked now, as this process has no descriptor left for it.
     """
-    machine = _machine(text(meminfo) or "")
+    try:
+        machine = _machine(meminfo.read_text(encoding="ascii"))
+    except FileNotFoundError:  # not Linux
+        machine = _machine("")
     groups = map(_group, _limit_files(cgroup_root, text(self_cgroup) or ""))
     # Without a limit a group of the first version is said to have more than there is.
     return [machine, *(it for it in groups if it is not None and it.total < machine.total)]

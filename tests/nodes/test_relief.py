@@ -61,12 +61,14 @@ class Machine:
     def __init__(self) -> None:
         self.clock = Clock()
         self.pools = [Pool(), Pool()]
-        self.rooms = WELL
+        self.rooms: list[Room] | None = WELL
         self.reads = 0
         self.relief = Relief(self.clock, self.clock.time, lambda: self.pools, self.read)
 
     def read(self) -> list[Room]:
         self.reads += 1
+        if self.rooms is None:
+            raise OSError("too many open files")
         return self.rooms
 
 
@@ -87,6 +89,17 @@ def test_it_looks_once_a_second_and_only_while_jobs_run(machine: Machine) -> Non
     machine.pools[0].jobs.clear()
     machine.clock.forward(10.0)
     assert machine.reads == 10 and not machine.clock.pending
+
+
+def test_what_cannot_be_seen_now_is_looked_at_again(machine: Machine) -> None:
+    first = machine.pools[0].runs(1, 1000)
+    machine.rooms = None
+    machine.relief.watch()
+    machine.clock.forward(5.0)
+    assert machine.reads == 5 and not first.told
+    machine.rooms = SHORT
+    machine.clock.forward(1.0)
+    assert first.told
 
 
 def test_the_newest_large_job_of_all_clients_gives_way_and_no_other_begins(

@@ -109,6 +109,11 @@ def test_what_is_left(
     assert found == [MACHINE, *([] if group is None else [group])]
 
 
+def test_a_system_that_cannot_be_asked_now_has_no_room_that_is_made_up(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="directory"):
+        rooms(tmp_path)
+
+
 def test_what_is_left_of_this_machine() -> None:
     nowhere = Path("/no/such/place")
     [told] = rooms(cgroup_root=nowhere, self_cgroup=nowhere)
