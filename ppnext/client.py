@@ -334,9 +334,9 @@ class Client:
             if job.callback is not None and not it.outcome.raised:
                 called.append(job)
                 self._groups.calling(job.group)
-            if type(job.arguments) is Shared:
-                # Who else was given them, and has lost them since, may have forked.
-                self.sharing.take_back(job.arguments, it.outcome.freed and it.job.attempt == 1)
+            if type(job.arguments) is Shared and job.attempts == 1:
+                # Else they are dropped: who else was given them may have them, or have forked.
+                self.sharing.take_back(job.arguments, it.outcome.freed)
         mark_finished(own, jobs)
         self._groups.leave(own)
         for job in called:
