@@ -297,7 +297,8 @@ class Job(LazyFuture):
             return "cancelled"
         if self._phase == FINISHED and self.seconds is None:
             return "ended without a result"
-        raised = self._report[0] if self._report else self._outcome and self._outcome[0] is not None
+        report = self._report  # may be unpickled now
+        raised = report[0] if report else self._outcome and self._outcome[0] is not None
         return "has not ended" if self._phase < FINISHED else "raised" if raised else "returned"
 
     def show_output(self) -> None:

@@ -24,6 +24,7 @@ from ppnext.audience import Finished
 from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, NodeLost, RemoteError
 from ppnext.job import Job, mark_finished, mark_sent
+from ppnext.lazyfuture import LazyFuture
 from ppnext.nodes.guard import GRACE
 from ppnext.sched.model import JobId, JobState
 from ppnext.shipping.envelope import joined
@@ -444,6 +445,64 @@ def test_a_future_that_has_ended_cannot_end_again(job):
     with pytest.raises(InvalidStateError):
         job.set_result(2)
     assert job() == 1
+
+
+def test_a_future_is_there_that_another_thread_has_made_meanwhile(job):
+    assert job._condition is not None
+    assert job.__getattr__("_condition") is job._condition
+
+
+def test_nobody_sees_a_future_that_is_not_in_its_phase(job):
+    # Who sees it locks it, and then makes the next one: that is not to wait for this one.
+    seen = []
+
+    def look(frame, event, arg):
+        if event == "call" and frame.f_code is Future.set_running_or_notify_cancel.__code__:
+            seen.append(future_state(job))
+
+    send(job)
+    sys.setprofile(look)
+    try:
+        assert job._condition is not None
+    finally:
+        sys.setprofile(None)
+    assert seen == [set()]
+
+
+def test_a_job_may_be_cancelled_while_it_is_told_that_it_was_sent(job):
+    wait([job], 0)
+    tell, job._tell_future = job._tell_future, lambda: None  # the event loop is held up
+    send(job)
+    del job._tell_future
+    assert job.cancel()
+    tell()
+    assert Future.cancelled(job) and wait([job], 0).done == {job}
+
+
+class Raced(Job):
+    """Whenever somebody looks what has come back, another thread has just unpickled it."""
+
+    @property
+    def _report(self):
+        report = LazyFuture._report.__get__(self)
+        if report is not None:
+            self._outcome = None, "unpickled"
+            self._report = None
+        return report
+
+    @_report.setter
+    def _report(self, report):
+        LazyFuture._report.__set__(self, report)
+
+
+@pytest.mark.parametrize("is_future", [False, True])
+def test_the_result_may_be_asked_for_at_the_very_end(owner, is_future):
+    job = Raced(owner, 7, "group", object(), Definition, b"arguments")
+    if is_future:
+        wait([job], 0)
+    finish(job, 5)
+    assert job.fate == "returned"
+    assert job.result(0) == "unpickled" and wait([job], 0).done == {job}
 
 
 def test_the_future_is_made_once_by_however_many_threads_at_the_very_end(owner):
