@@ -90,11 +90,11 @@ class Client:
         self.history = History()
         self._retrying = Retrying(thread.turn, self._run_again, self.history.raised)
         self._standing = Standing(self.engine, self._backlog, self._retrying, self.twins)
-        self._deadlines = Deadlines(thread.turn, self.engine, self._describe, self._fail)
+        tried = self.history.tried
+        self._deadlines = Deadlines(thread.turn, self.engine, tried, self._describe, self._fail)
         self._groups = Groups(self._make_room)
         self.roster = Roster()
-        self._destroyed = False
-        self._ended = False
+        self._destroyed = self._ended = False
 
     # From any thread.
 

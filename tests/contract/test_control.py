@@ -414,6 +414,19 @@ def test_a_job_that_runs_has_met_its_deadline(server: Server, gate: Any) -> None
     assert job.result(PATIENCE) == 3
 
 
+def test_a_job_that_was_tried_in_time_has_met_its_deadline(
+    cluster: Cluster, server: Server, gate: Any, path: Path
+) -> None:
+    job = server.submit(fails, (path, 1), retry_on=OSError, backoff=0.1, deadline=0.5)
+    until(lambda: notes(path))
+    held = [server.submit(gate.way, (n,), priority=1) for n in range(cluster.slots)]
+    gate.wait_for(cluster.slots)
+    job.wait(0.6)  # its deadline goes by, most likely while it waits
+    gate.release(cluster.slots)
+    assert job.result(PATIENCE) == 1
+    assert all(it.wait(PATIENCE) for it in held)
+
+
 def test_a_deadline_without_any_node() -> None:
     with Server(0) as server:
         job = server.submit(abs, (-1,), deadline=0.1)
