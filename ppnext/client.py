@@ -355,7 +355,7 @@ class Client:
         if cause is Cause.POISONED:
             self.history.isolate(ended, cause.value)
         if ended.terms.retry_on and cause is Cause.LIMIT:
-            self._retrying.consider(Raised(ended, job.attempt, lambda: error, accept))
+            self._retrying.consider(Raised(ended, job.attempt, lambda: error, accept, True))
         else:
             accept()
         self._feed()

@@ -462,6 +462,9 @@ def test_it_is_run_again_after_a_timeout(server: Server, path: Path) -> None:
     job = server.submit(waits, (path,), timeout=0.2, retry=1, retry_on=JobTimeout)
     assert isinstance(job.exception(PATIENCE), JobTimeout)
     assert notes(path) == ["began", "cleaned"] * 2
+    attempts = server.explain(job).attempts
+    assert [it.number for it in attempts] == [1, 2]
+    assert all("longer than its timeout" in it.cause for it in attempts)
 
 
 def test_it_can_be_cancelled_while_it_waits_for_its_next_attempt(
