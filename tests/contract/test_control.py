@@ -356,6 +356,8 @@ def test_one_that_takes_it_faster_than_anybody_looks_is_not_given_it(
     job = server.submit(lambda: len(bytearray(4000 * MIB)), max_memory=300 * MIB)
     with pytest.raises(JobMemoryExceeded, match="its limit of 314572800 bytes"):
         job.result(PATIENCE)
+    with pytest.raises(JobMemoryExceeded, match="its limit of 314572800 bytes"):
+        list(server.map(bytearray, [4000 * MIB], max_memory=300 * MIB))
     # The limit was the job's.
     jobs = [server.submit(lambda: len(bytearray(600 * MIB))) for _ in range(cluster.slots)]
     assert {it.result(PATIENCE) for it in jobs} == {600 * MIB}
@@ -443,6 +445,11 @@ def test_it_is_run_again_after_what_it_names(server: Server, path: Path) -> None
     assert job.result(PATIENCE) == 2
     assert job.attempts == 3 and len(notes(path)) == 3
     assert server.wait(timeout=PATIENCE)
+
+
+def test_calls_of_a_map_are_made_again_after_what_it_names(server: Server, path: Path) -> None:
+    assert list(server.map(fails, [path], [2], retry_on=OSError)) == [2]
+    assert len(notes(path)) == 3
 
 
 @pytest.mark.parametrize(("retry", "attempts"), [(None, 4), (0, 1), (False, 1), (2, 3)])
