@@ -222,6 +222,27 @@ def test_what_has_been_sent_is_cancelled_but_not_dropped(job, owner):
         job()
 
 
+def test_what_is_sent_at_that_moment_is_not_dropped(job, owner):
+    def look(frame, event, arg):
+        if event == "call" and "cancel" in frame.f_code.co_name:
+            sys.setprofile(None)
+            send(job)
+
+    sys.setprofile(look)
+    try:
+        assert not job.drop()
+    finally:
+        sys.setprofile(None)
+    assert job.running() and owner.gone == []
+
+
+def test_cancelling_again_does_not_change_when_it_ended(job):
+    job.cancel()
+    job.ended = 1.5
+    assert job.cancel(kill=True) and job.drop()
+    assert job.ended == 1.5
+
+
 def test_what_has_ended_is_not_cancelled(job, owner):
     finish(job, 1)
     assert not job.cancel() and not job.drop() and not job.cancelled()
