@@ -244,7 +244,7 @@ class Job(LazyFuture):
 
     def call_back(self) -> None:
         """Call the callback with the result."""
-        if self.callback is not None:
+        if self.callback is not None and self._phase != CANCELLED:  # at the very end
             function, arguments = self.callback
             function(*arguments, self.result())
 

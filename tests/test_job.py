@@ -259,6 +259,15 @@ def test_a_cancelled_job_stays_so_whatever_arrives(job):
         job()
 
 
+def test_a_job_that_was_cancelled_as_its_result_came_has_nothing_to_call_back_with(owner):
+    called = []
+    job = Job(owner, 7, "group", object(), Definition, b"arguments", (called.append, ()))
+    job.cancel()
+    finish(job, 5)
+    job.call_back()
+    assert called == []
+
+
 def test_done_callbacks_run_in_the_callback_thread(job, owner):
     seen, done = [], threading.Event()
 
