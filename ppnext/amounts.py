@@ -35,7 +35,8 @@ def check_amounts(argument: str, given: object) -> tuple[tuple[str, int], ...]:
         raise ValueError(f"{argument} has {len(given)} names; at most {_MOST_NAMES} are possible")
     for name, amount in given.items():
         _check(argument, name, amount)
-    return tuple(sorted(given.items()))
+    # They are sent: neither strings of numpy's, nor enums or the like.
+    return tuple(sorted((str.__str__(name), int(amount)) for name, amount in given.items()))
 
 
 def _check(argument: str, name: object, amount: object) -> None:

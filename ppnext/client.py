@@ -90,11 +90,11 @@ class Client:
         self.history = History()
         self._retrying = Retrying(thread.turn, self._run_again, self.history.raised)
         self._standing = Standing(self.engine, self._backlog, self._retrying, self.twins)
-        self._deadlines = Deadlines(thread.turn, self.engine, self._describe, self._fail)
+        tried = self.history.tried
+        self._deadlines = Deadlines(thread.turn, self.engine, tried, self._describe, self._fail)
         self._groups = Groups(self._make_room)
         self.roster = Roster()
-        self._destroyed = False
-        self._ended = False
+        self._destroyed = self._ended = False
 
     # From any thread.
 
@@ -334,9 +334,9 @@ class Client:
             if job.callback is not None and not it.outcome.raised:
                 called.append(job)
                 self._groups.calling(job.group)
-            if type(job.arguments) is Shared:
-                # Who else was given them, and has lost them since, may have forked.
-                self.sharing.take_back(job.arguments, it.outcome.freed and it.job.attempt == 1)
+            if type(job.arguments) is Shared and job.attempts == 1:
+                # Else they are dropped: who else was given them may have them, or have forked.
+                self.sharing.take_back(job.arguments, it.outcome.freed)
         mark_finished(own, jobs)
         self._groups.leave(own)
         for job in called:
@@ -355,7 +355,7 @@ class Client:
         if cause is Cause.POISONED:
             self.history.isolate(ended, cause.value)
         if ended.terms.retry_on and cause is Cause.LIMIT:
-            self._retrying.consider(Raised(ended, job.attempt, lambda: error, accept))
+            self._retrying.consider(Raised(ended, job.attempt, lambda: error, accept, True))
         else:
             accept()
         self._feed()

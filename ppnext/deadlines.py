@@ -1,7 +1,7 @@
 """Deadlines: jobs that must have been started within a time, or end.
 
 A job that was sent to a node may not have been started there: then it is taken back. Whether that
-is possible the node says.
+is possible the node says. One that has been tried once has met its deadline, whatever became of it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Deadlines:
     Args:
         turn: of the event loop.
         engine: where jobs are sent from.
+        tried: says whether an attempt at a job has failed.
         describe: says where a job stands.
         fail: ends a job with an error.
     """
@@ -40,11 +41,13 @@ class Deadlines:
         self,
         turn: Timers,
         engine: Engine,
+        tried: Callable[[Job], bool],
         describe: Callable[[Job], str],
         fail: Callable[[Job, NoNodes], None],
     ) -> None:
         self._turn = turn
         self._engine = engine
+        self._tried = tried
         self._describe = describe
         self._fail = fail
         # Why each job that is being taken back has waited.
@@ -64,7 +67,7 @@ class Deadlines:
 
     def _is_over(self, known: ref[Job], seconds: float) -> None:
         job = known()
-        if job is None or job.done():
+        if job is None or job.done() or self._tried(job):
             return
         error = too_late(job.tid, seconds, self._describe(job))
         if self._engine.state_of(job.tid) is not None:

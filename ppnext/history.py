@@ -81,6 +81,10 @@ class History:
         """An attempt ended with an exception of this type, after which the job is run again."""
         self._note(job, number, job.node or "?", f"raised {kind}")
 
+    def tried(self, job: Job) -> bool:
+        """Return whether an attempt at a job has begun and failed."""
+        return job in self._failed
+
     def isolate(self, job: Job, why: str) -> None:
         """A job was given up because its workers died."""
         attempts = tuple(self._failed.get(job, ()))

@@ -209,20 +209,26 @@ class Job(LazyFuture):
         worker process is killed if it has not ended two seconds later, or with ``kill`` at once.
         It counts as cancelled now. Who has cancelled it can still kill it.
         """
-        with lock:
-            if self._phase == FINISHED:
-                return False
-            told = self._is_future and self._phase != CANCELLED
-            self.ended = time()
-            self._end(CANCELLED)
-        if told:
-            self._tell_future()
-        self._owner.cancelled(self, 0.0 if kill else GRACE)
-        return True
+        return self._cancel((PENDING, SENT, CANCELLED), 0.0 if kill else GRACE)
 
     def drop(self) -> bool:
         """Cancel the job if it has not been sent to a node. Return whether it is cancelled."""
-        return self._phase in (PENDING, CANCELLED) and self.cancel()
+        return self._cancel((PENDING, CANCELLED), GRACE)
+
+    def _cancel(self, phases: tuple[int, ...], grace: float) -> bool:
+        """Cancel the job if it is in one of these phases."""
+        with lock:
+            if self._phase not in phases:
+                return False
+            is_new = self._phase != CANCELLED
+            if is_new:
+                self.ended = time()
+                self._end(CANCELLED)
+            told = is_new and self._is_future
+        if told:
+            self._tell_future()
+        self._owner.cancelled(self, grace)
+        return True
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Have ``fn(job)`` called when the job has ended, in the server's callback thread."""
@@ -238,7 +244,7 @@ class Job(LazyFuture):
 
     def call_back(self) -> None:
         """Call the callback with the result."""
-        if self.callback is not None:
+        if self.callback is not None and self._phase != CANCELLED:  # at the very end
             function, arguments = self.callback
             function(*arguments, self.result())
 
@@ -297,7 +303,8 @@ class Job(LazyFuture):
             return "cancelled"
         if self._phase == FINISHED and self.seconds is None:
             return "ended without a result"
-        raised = self._report[0] if self._report else self._outcome and self._outcome[0] is not None
+        report = self._report  # may be unpickled now
+        raised = report[0] if report else self._outcome and self._outcome[0] is not None
         return "has not ended" if self._phase < FINISHED else "raised" if raised else "returned"
 
     def show_output(self) -> None:

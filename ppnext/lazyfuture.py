@@ -20,6 +20,9 @@ lock = Lock()
 
 PENDING, SENT, CANCELLED, FINISHED = range(4)
 
+_PENDING, _CANCELLED = "PENDING", "CANCELLED"
+"""States of a Future, by the names that it has for them."""
+
 
 class _Raised(Exception):
     """Stands in a Future for an exception that has not been unpickled."""
@@ -45,36 +48,46 @@ class LazyFuture(Future[Any]):
     def __getattr__(self, name: str) -> Any:
         # Only what is not there is looked up here: an attribute of Future before its __init__.
         own = (*type(self).__slots__, *LazyFuture.__slots__)
-        if name.startswith("__") or name in own or not self._make_future():
+        if name.startswith("__") or name in own:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self, name)
+        self._make_future()
+        return object.__getattribute__(self, name)
 
-    def _make_future(self) -> bool:
+    def _make_future(self) -> None:
         """Make the state of a Future, in the phase that the job is in, unless it is there."""
         with lock:
             if self._is_future:
-                return False
-            Future.__init__(self)
+                return  # another thread was faster
+            # Who sees it may lock it and then wait for this lock: nobody does before it is ready.
+            made = Future[Any]()
+            self._tell(made)
+            vars(self).update(vars(made))
             self._is_future = True
-            self._tell_future()
-            return True
 
     def _tell_future(self) -> None:
         """Bring the Future into the phase that the job is in."""
+        self._tell(self)
+
+    def _tell(self, future: Future[Any]) -> None:
+        # Another thread may be doing so, with the phase before this one.
         if self._phase == SENT:
-            self.set_running_or_notify_cancel()
+            with future._condition:
+                if future._state == _PENDING:
+                    future.set_running_or_notify_cancel()
         elif self._phase == CANCELLED:
-            if super().cancel():
-                self.set_running_or_notify_cancel()
+            if Future.cancel(future):
+                with future._condition:
+                    if future._state == _CANCELLED:
+                        future.set_running_or_notify_cancel()
             else:  # a Future that runs cannot be cancelled any more
-                self.set_exception(self._cancelled())
+                future.set_exception(self._cancelled())
         elif self._phase == FINISHED:
-            if self._report is not None:
-                raised = self._report[0]
-                error: BaseException | None = _Raised() if raised else None
+            report = self._report  # may be unpickled now
+            if report is not None:
+                error: BaseException | None = _Raised() if report[0] else None
             else:
                 error = self._outcome[0] if self._outcome else None
             if error is None:
-                self.set_result(None)
+                future.set_result(None)
             else:
-                self.set_exception(error)
+                future.set_exception(error)

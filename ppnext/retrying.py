@@ -47,12 +47,14 @@ class Raised(NamedTuple):
         number: of the attempt.
         error: returns the exception; called in any thread.
         accept: called on the loop if that is how the job has ended.
+        is_known: whether the history has it already: the attempt was stopped.
     """
 
     job: Job
     number: int
     error: Callable[[], BaseException]
     accept: Callable[[], None]
+    is_known: bool = False
 
 
 class Retrying:
@@ -128,7 +130,8 @@ class Retrying:
         if not wanted:
             self._accept(attempt)
             return
-        self._raised(job, attempt.number, kind)
+        if not attempt.is_known:
+            self._raised(job, attempt.number, kind)
         times = self._times[job] = self._times.get(job, 0) + 1
         first = job.terms.backoff
         pause = min(first * 2.0 ** min(times - 1, _DOUBLINGS), max(first, _LONGEST))

@@ -157,7 +157,8 @@ def _seconds(name: str, value: object) -> float:
         raise TypeError(f"{name} must be a number of seconds, not {value!r:.60}")
     if not value > 0:
         raise ValueError(f"{name} must be more than 0 seconds, not {value}")
-    return float(min(value, 10 * _ABOUT_A_CENTURY)) if isinstance(value, int) else value
+    # What is said of limits is sent: no float of numpy's.
+    return float(min(value, 10 * _ABOUT_A_CENTURY) if isinstance(value, int) else value)
 
 
 def _timeout(name: str, value: object) -> float:
@@ -196,7 +197,7 @@ def _memory(name: str, value: object) -> int:
 def _whole(name: str, value: object, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be {what}, not {value!r:.60}")
-    return value
+    return int(value)  # no enum or the like
 
 
 def _nice(name: str, value: object) -> int:

@@ -186,7 +186,8 @@ class Twins:
             self._failed(it.job, pair)
             return False
         job.node = link.name
-        job.arguments = b""  # another node may have them; see above
+        if not (it.outcome.raised and job.terms.retry_on):  # else it may be run again
+            job.arguments = b""  # another node may have them; see above
         self._forget(pair)
         return True
 

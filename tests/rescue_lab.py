@@ -163,6 +163,7 @@ class Lab:
         self.rescue = Rescue(self.clock, self.clock.time, self.engine, self.twins)
         self.ended: list[tuple[int, str]] = []
         self.lost = 0
+        self.settled: Callable[[list[Job]], object] = len
         self._tids = 0
 
     def node(self, name: str, slots: int = 1, kind: NodeKind = NodeKind.DAEMON) -> Node:
@@ -200,6 +201,7 @@ class Lab:
     def jobs_finished(self, jobs: Sequence[Finished], link: Link) -> None:
         jobs = self.twins.settle(jobs, link)
         own = [cast(Job, it.job.call) for it in jobs]
+        self.settled(own)
         mark_finished(own, jobs)
         self.ended += [(job.tid, f"done on {job.node}") for job in own]
 

@@ -14,6 +14,20 @@ def test_they_are_sorted_by_name() -> None:
     assert check_amounts(GIVEN, {}) == ()
 
 
+class _Name(str):
+    """As numpy has one."""
+
+
+class _Whole(int):
+    """As an enum is one."""
+
+
+def test_they_are_of_plain_types() -> None:
+    [(name, amount)] = check_amounts(GIVEN, {_Name("gpu"): _Whole(2)})
+    assert (name, amount) == ("gpu", 2)
+    assert (type(name), type(amount)) == (str, int)
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "said"),
     [

@@ -103,7 +103,7 @@ def submitter(client):
     """Return a function that submits jobs to the client."""
     tids = count()
 
-    def submit(group="default", callback=None, callbackargs=(), once=False) -> Job:
+    def submit(group="default", callback=None, callbackargs=(), once=False, **terms) -> Job:
         called = None if callback is None else (callback, callbackargs)
         job = Job(
             client,
@@ -114,7 +114,7 @@ def submitter(client):
             b"arguments",
             called,
             (),
-            Terms(0 if once else None),
+            Terms(0 if once else None, **terms),
         )
         client.submit(job)
         return job
@@ -165,6 +165,22 @@ def test_a_job_that_is_given_up_says_why(client, submit, happenings, once, error
         job()
     assert str(caught.value).startswith("job 0 was given up: ")
     assert client.wait(None, PATIENCE)
+
+
+def test_a_job_with_a_twin_is_run_again_with_its_arguments(client, submit):
+    slow, quick = Node(client, "slow"), Node(client, "quick")
+    job = submit(retry_on=(OSError,))
+    first, twin = (slow, quick) if slow.sent else (quick, slow)
+    state = client.engine.state_of(job.tid)
+    client.thread.ask(lambda: client.twins.start([state], [first.name]))
+    assert twin.sent
+    again = threading.Event()
+    client.watchers.append(again.set)
+    first.answer(error=OSError("try again"))
+    assert again.wait(PATIENCE) and first.sent
+    assert job.arguments == b"arguments"
+    first.answer("done")
+    assert job.result(PATIENCE) == "done"
 
 
 def test_statistics(client, submit):

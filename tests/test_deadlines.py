@@ -60,11 +60,13 @@ class Story:
     def __init__(self) -> None:
         self.loop, self.engine = Loop(), Engine()
         self.failed: list[tuple[Job, NoNodes]] = []
+        self.tried: list[Job] = []
         # A job that has not ended is kept elsewhere.
         self.open: list[Job] = []
         self.deadlines = Deadlines(
             self.loop,
             self.engine,  # type: ignore[arg-type]  # as much of an engine as is asked
+            self.tried.__contains__,
             lambda job: f"job {job.tid} stands in a queue",
             lambda job, error: self.failed.append((job, error)),
         )
@@ -146,6 +148,14 @@ def test_one_that_ended_while_it_was_taken_back_does_not_end_twice(story: Story)
 def test_one_that_waits_to_be_run_again_has_met_its_deadline(story: Story) -> None:
     job = story.enters(is_out=False)
     mark_sent([job], "node")
+    story.loop.pass_time()
+    assert not story.failed and not story.engine.withdrawn
+
+
+def test_one_that_waits_in_the_queue_for_another_attempt_has_met_its_deadline(
+    story: Story,
+) -> None:
+    story.tried.append(story.enters())
     story.loop.pass_time()
     assert not story.failed and not story.engine.withdrawn
 

@@ -67,6 +67,7 @@ def test_what_went_wrong_comes_before_the_present_attempt() -> None:
     ]
     lines = str(report).splitlines()
     assert lines[0] == "job 7, f: somewhere"
+    assert told.tried(given) and not told.tried(FakeJob())  # type: ignore[arg-type]  # as above
     assert lines[3].startswith("  attempt 4, sent to ws2 at ")
     assert lines[3].endswith(": returned after 1.5 s")
 

@@ -24,6 +24,7 @@ from ppnext.audience import Finished
 from ppnext.callbacks import CallbackThread
 from ppnext.errors import JobCancelled, NodeLost, RemoteError
 from ppnext.job import Job, mark_finished, mark_sent
+from ppnext.lazyfuture import LazyFuture
 from ppnext.nodes.guard import GRACE
 from ppnext.sched.model import JobId, JobState
 from ppnext.shipping.envelope import joined
@@ -221,6 +222,27 @@ def test_what_has_been_sent_is_cancelled_but_not_dropped(job, owner):
         job()
 
 
+def test_what_is_sent_at_that_moment_is_not_dropped(job, owner):
+    def look(frame, event, arg):
+        if event == "call" and "cancel" in frame.f_code.co_name:
+            sys.setprofile(None)
+            send(job)
+
+    sys.setprofile(look)
+    try:
+        assert not job.drop()
+    finally:
+        sys.setprofile(None)
+    assert job.running() and owner.gone == []
+
+
+def test_cancelling_again_does_not_change_when_it_ended(job):
+    job.cancel()
+    job.ended = 1.5
+    assert job.cancel(kill=True) and job.drop()
+    assert job.ended == 1.5
+
+
 def test_what_has_ended_is_not_cancelled(job, owner):
     finish(job, 1)
     assert not job.cancel() and not job.drop() and not job.cancelled()
@@ -235,6 +257,15 @@ def test_a_cancelled_job_stays_so_whatever_arrives(job):
     assert job.cancelled()
     with pytest.raises(JobCancelled):
         job()
+
+
+def test_a_job_that_was_cancelled_as_its_result_came_has_nothing_to_call_back_with(owner):
+    called = []
+    job = Job(owner, 7, "group", object(), Definition, b"arguments", (called.append, ()))
+    job.cancel()
+    finish(job, 5)
+    job.call_back()
+    assert called == []
 
 
 def test_done_callbacks_run_in_the_callback_thread(job, owner):
@@ -444,6 +475,64 @@ def test_a_future_that_has_ended_cannot_end_again(job):
     with pytest.raises(InvalidStateError):
         job.set_result(2)
     assert job() == 1
+
+
+def test_a_future_is_there_that_another_thread_has_made_meanwhile(job):
+    assert job._condition is not None
+    assert job.__getattr__("_condition") is job._condition
+
+
+def test_nobody_sees_a_future_that_is_not_in_its_phase(job):
+    # Who sees it locks it, and then makes the next one: that is not to wait for this one.
+    seen = []
+
+    def look(frame, event, arg):
+        if event == "call" and frame.f_code is Future.set_running_or_notify_cancel.__code__:
+            seen.append(future_state(job))
+
+    send(job)
+    sys.setprofile(look)
+    try:
+        assert job._condition is not None
+    finally:
+        sys.setprofile(None)
+    assert seen == [set()]
+
+
+def test_a_job_may_be_cancelled_while_it_is_told_that_it_was_sent(job):
+    wait([job], 0)
+    tell, job._tell_future = job._tell_future, lambda: None  # the event loop is held up
+    send(job)
+    del job._tell_future
+    assert job.cancel()
+    tell()
+    assert Future.cancelled(job) and wait([job], 0).done == {job}
+
+
+class Raced(Job):
+    """Whenever somebody looks what has come back, another thread has just unpickled it."""
+
+    @property
+    def _report(self):
+        report = LazyFuture._report.__get__(self)
+        if report is not None:
+            self._outcome = None, "unpickled"
+            self._report = None
+        return report
+
+    @_report.setter
+    def _report(self, report):
+        LazyFuture._report.__set__(self, report)
+
+
+@pytest.mark.parametrize("is_future", [False, True])
+def test_the_result_may_be_asked_for_at_the_very_end(owner, is_future):
+    job = Raced(owner, 7, "group", object(), Definition, b"arguments")
+    if is_future:
+        wait([job], 0)
+    finish(job, 5)
+    assert job.fate == "returned"
+    assert job.result(0) == "unpickled" and wait([job], 0).done == {job}
 
 
 def test_the_future_is_made_once_by_however_many_threads_at_the_very_end(owner):

@@ -120,6 +120,14 @@ def test_a_job_is_run_again_after_what_it_names(story: Story) -> None:
     assert not story.retrying.waits(job) and len(story.retrying) == 0
 
 
+def test_what_the_history_has_already_is_not_told_again(story: Story) -> None:
+    job = made()
+    story.retrying.consider(Raised(job, 1, OSError, lambda: None, is_known=True))
+    story.loop.turn()
+    story.loop.pass_time()
+    assert story.again == [(0, 1)] and not story.raised
+
+
 def test_what_it_does_not_name_is_its_end(story: Story) -> None:
     job = made()
     story.fails(job, 1, KeyError())

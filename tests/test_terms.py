@@ -82,6 +82,24 @@ def test_a_call_can_take_back_what_its_server_says(
 # Limits.
 
 
+class _Float(float):
+    """As numpy has one."""
+
+
+class _Whole(int):
+    """As an enum is one."""
+
+
+def test_what_is_sent_is_of_plain_types() -> None:
+    memory = _Whole(1 << 30)
+    limits = agreed(
+        timeout=_Float(2.5), nice=_Whole(2), max_memory=memory, threads=_Whole(3)
+    ).limits
+    assert limits is not None and limits == Limits(timeout=2.5, nice=2, memory=1 << 30, threads=3)
+    assert {type(limits.timeout), type(limits.nice)} == {float, int}
+    assert {type(limits.memory), type(limits.threads)} == {int}
+
+
 def test_limits_are_replaced_one_by_one() -> None:
     terms = agreed(timeout=5, nice=3)
     assert agreed(terms, nice=1, max_memory=10).limits == Limits(5.0, 10, 1)

@@ -175,6 +175,15 @@ def test_what_a_twin_raises_counts_unless_its_job_may_be_run_again() -> None:
     assert both.ended == [(0, "done on slow")]
 
 
+def test_a_job_that_may_be_run_again_keeps_its_arguments() -> None:
+    both = Both(retry_on=(OSError,))
+    arguments: list[object] = []
+    # A client decides now whether it is.
+    both.lab.settled = lambda jobs: arguments.extend(job.arguments for job in jobs)
+    both.slow.answers(raised=True)
+    assert arguments == [b"arguments"] and both.quick.stopped
+
+
 # Nobody wants them.
 
 

@@ -7,6 +7,7 @@ object for each call. Only what did not go as planned takes another form:
 * ``results`` shorter than the calls: the chunk took longer than it was given. The calls that are
   left were not begun; they are to be submitted again, and other workers may take them.
 * ``(results, exception)``: the call after the last result raised; those behind it were not begun.
+  A call that goes alone raises as that of any job does: its terms may name what it raises.
 
 What a function is bound to (the object of a method, the arguments of a partial) goes with the
 definition: it is sent to a worker once, and all calls in that worker see the same object.
@@ -77,6 +78,8 @@ class Chunked:
                 _make(whole, calls, patience, results)
         # Whatever the call raises is its outcome, SystemExit and KeyboardInterrupt as well.
         except BaseException as error:
+            if len(calls) == 1:
+                raise
             return results, encode_exception(error, f"process {os.getpid()}", self._protocol)
         finally:
             _running = []

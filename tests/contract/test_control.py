@@ -356,6 +356,8 @@ def test_one_that_takes_it_faster_than_anybody_looks_is_not_given_it(
     job = server.submit(lambda: len(bytearray(4000 * MIB)), max_memory=300 * MIB)
     with pytest.raises(JobMemoryExceeded, match="its limit of 314572800 bytes"):
         job.result(PATIENCE)
+    with pytest.raises(JobMemoryExceeded, match="its limit of 314572800 bytes"):
+        list(server.map(bytearray, [4000 * MIB], max_memory=300 * MIB))
     # The limit was the job's.
     jobs = [server.submit(lambda: len(bytearray(600 * MIB))) for _ in range(cluster.slots)]
     assert {it.result(PATIENCE) for it in jobs} == {600 * MIB}
@@ -414,6 +416,19 @@ def test_a_job_that_runs_has_met_its_deadline(server: Server, gate: Any) -> None
     assert job.result(PATIENCE) == 3
 
 
+def test_a_job_that_was_tried_in_time_has_met_its_deadline(
+    cluster: Cluster, server: Server, gate: Any, path: Path
+) -> None:
+    job = server.submit(fails, (path, 1), retry_on=OSError, backoff=0.1, deadline=0.5)
+    until(lambda: notes(path))
+    held = [server.submit(gate.way, (n,), priority=1) for n in range(cluster.slots)]
+    gate.wait_for(cluster.slots)
+    job.wait(0.6)  # its deadline goes by, most likely while it waits
+    gate.release(cluster.slots)
+    assert job.result(PATIENCE) == 1
+    assert all(it.wait(PATIENCE) for it in held)
+
+
 def test_a_deadline_without_any_node() -> None:
     with Server(0) as server:
         job = server.submit(abs, (-1,), deadline=0.1)
@@ -430,6 +445,11 @@ def test_it_is_run_again_after_what_it_names(server: Server, path: Path) -> None
     assert job.result(PATIENCE) == 2
     assert job.attempts == 3 and len(notes(path)) == 3
     assert server.wait(timeout=PATIENCE)
+
+
+def test_calls_of_a_map_are_made_again_after_what_it_names(server: Server, path: Path) -> None:
+    assert list(server.map(fails, [path], [2], retry_on=OSError)) == [2]
+    assert len(notes(path)) == 3
 
 
 @pytest.mark.parametrize(("retry", "attempts"), [(None, 4), (0, 1), (False, 1), (2, 3)])
@@ -449,6 +469,9 @@ def test_it_is_run_again_after_a_timeout(server: Server, path: Path) -> None:
     job = server.submit(waits, (path,), timeout=0.2, retry=1, retry_on=JobTimeout)
     assert isinstance(job.exception(PATIENCE), JobTimeout)
     assert notes(path) == ["began", "cleaned"] * 2
+    attempts = server.explain(job).attempts
+    assert [it.number for it in attempts] == [1, 2]
+    assert all("longer than its timeout" in it.cause for it in attempts)
 
 
 def test_it_can_be_cancelled_while_it_waits_for_its_next_attempt(

@@ -114,6 +114,14 @@ def test_what_else_a_call_may_raise(raised: BaseException, expected: type[BaseEx
         assert type(error) is expected
 
 
+def test_a_call_that_goes_alone_raises_as_any_job_does() -> None:
+    def call(x: int) -> None:
+        raise KeyError(x)
+
+    with pytest.raises(KeyError):
+        chunked(call)([1])
+
+
 def test_an_exception_that_cannot_be_rebuilt() -> None:
     class Odd(Exception):
         def __init__(self, one: int, two: int) -> None:
@@ -122,7 +130,7 @@ def test_an_exception_that_cannot_be_rebuilt() -> None:
     def call(x: int) -> None:
         raise Odd(1, 2)
 
-    results, error = decode_chunk(chunked(call)([1]), "here")
+    results, error = decode_chunk(chunked(call)([1, 1]), "here")
     assert results == []
     assert type(error) is RemoteError
     assert str(error).endswith("Odd: odd")
