@@ -87,7 +87,8 @@ class Assembly:
             started,
             roots,
         )
-        relief = Relief(self.thread.turn, self.thread.loop.time, lambda: [self.pool])
+        turn, clock = self.thread.turn, self.thread.loop.time
+        relief = Relief(turn, clock, lambda: [self.pool], lambda: engine.unfinished > 0)
         self.client.watchers.append(relief.watch)
         self.submitter = Submitter(self.client, sharing, outfitter, proto)
         self.thread.post(self.pool.resize, ncpus)

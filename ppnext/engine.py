@@ -216,8 +216,7 @@ class Engine:
         self._act()
 
     def on_stopped(self, link: Link, job: JobRef, verdict: Verdict) -> None:
-        number, attempt = job
-        self._scheduler.on_died(link.node, JobId(number), attempt, verdict.cause, verdict)
+        self._scheduler.on_died(link.node, JobId(job[0]), job[1], verdict.cause, verdict)
         self._act()
 
     def on_returned(self, link: Link, returned: Returned) -> None:
@@ -303,11 +302,13 @@ class Engine:
         if isinstance(action, Assign):
             self._assign(action)
         elif isinstance(action, Retract):
-            if action.node in self.links:
-                self.links[action.node].retract(action.jobs)
-        elif isinstance(action, Stop):
-            if action.node in self.links:
-                self.links[action.node].stop(action.job, action.grace)
+            if (link := self.links.get(action.node)) is not None:
+                link.retract(action.jobs)
+                held = self._scheduler.nodes[action.node].held
+                if kept := link.guard and link.guard.begun(held, action.jobs):
+                    self._scheduler.on_returned(action.node, [], [(JobId(j), n) for j, n in kept])
+        elif isinstance(action, Stop) and action.node in self.links:
+            self.links[action.node].stop(action.job, action.grace)
         elif isinstance(action, Failed):
             self._audience.attempt_failed(action.job, action.mishap)
         elif isinstance(action, End):

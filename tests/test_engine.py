@@ -40,6 +40,8 @@ class Call:
 class FakeLink:
     """Notes what it is asked for."""
 
+    guard = None
+
     hello = None
 
     def __init__(self, engine, slots=1, kind=NodeKind.WORKER, name="here", latency=0.001) -> None:

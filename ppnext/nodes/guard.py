@@ -12,7 +12,7 @@ still returned or raised does not count. The guard has the verdict when the link
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -47,6 +47,9 @@ class GuardedProcess(Protocol):
 
     def footprint(self) -> int:
         """Return how many bytes of memory of their own it and its children have."""
+
+    def last_started(self) -> int | None:
+        """Return the number of the job that it has started last; None if it has started none."""
 
     def where(self, asked: int) -> str:
         """Return where its job was when it was asked; empty if it has not answered."""
@@ -148,6 +151,14 @@ class Guard:
         self._is_held = False
         if self._time is not None:
             self._time.go_on()
+
+    def begun(self, held: Iterable[int], asked: Iterable[JobRef]) -> list[JobRef]:
+        """Return which of the jobs that it is asked for the process has begun, as its note says.
+
+        It is the oldest that it holds. While that computes in C, or is suspended, nobody answers.
+        """
+        oldest = next(iter(held), None)
+        return [it for it in asked if it[0] == oldest == self._process.last_started()]
 
     def running(self, last: int | None) -> int | None:
         """Return which job the process was running when it ended.

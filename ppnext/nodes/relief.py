@@ -79,6 +79,8 @@ class Relief:
         turn: of the event loop.
         clock: its time, in seconds.
         pools: says which there are.
+        has_jobs: whether any job may begin without ``watch`` being called again, since it waits for
+            a worker to be started, or has been sent to one just now.
         read: says how much memory there is, and how much of it is left.
     """
 
@@ -87,11 +89,13 @@ class Relief:
         turn: Timers,
         clock: Callable[[], float],
         pools: Callable[[], Iterable[Pool]],
+        has_jobs: Callable[[], bool],
         read: Callable[[], list[Room]] = rooms,
     ) -> None:
         self._turn = turn
         self._clock = clock
         self._pools = pools
+        self._has_jobs = has_jobs
         self._read = read
         self._is_looking = False
         # When a look saw each job first that runs.
@@ -114,6 +118,8 @@ class Relief:
             self._began[it.guard, it.job] = before.get((it.guard, it.job), now)
         held_back = [pool for pool in running if pool.is_held_back]
         if not self._began and not held_back:
+            if self._has_jobs():
+                self.watch()
             return
         self.watch()
         try:

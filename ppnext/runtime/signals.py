@@ -84,10 +84,15 @@ class Shield:
                 _set(number, self._note)
 
     def _put_back(self) -> None:
-        while self._kept:
-            number, handler = self._kept[-1]
-            _set(number, handler)
-            self._kept.pop()
+        try:
+            while self._kept:
+                number, handler = self._kept[-1]
+                _set(number, handler)
+                if self._kept:  # a handler that came into its own has not visited the loop itself
+                    self._kept.pop()
+        finally:
+            if self._kept:  # one that came into its own has raised; the others have their place too
+                self._put_back()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._noted.append(number)

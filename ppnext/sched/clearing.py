@@ -109,10 +109,25 @@ class Clearing:
             return node, node.host.strain(claim, node)
         return None
 
-    def room(self, pool: Pool, claim: Claim) -> NodeState | None:
-        """Return a node that has room for a job of a pool, if there is one. Not during a pass."""
+    def other(self, pool: Pool, claim: Claim, node: NodeState) -> NodeState | None:
+        """Return another node that has room for a job of a pool, if there is one."""
+        pool.nearest.discard(node.id)
+        found = self.nearest(pool, claim)
+        pool.update(node)
+        return found[0] if found is not None and found[1] <= 1.0 else None
+
+    def room(self, pool: Pool, claim: Claim, besides: NodeState | None = None) -> NodeState | None:
+        """Return a node that has room for a job of a pool, if there is one. Not during a pass.
+
+        Args:
+            besides: not this one.
+        """
         self._pools.current(pool)
+        if besides is not None:
+            pool.nearest.discard(besides.id)
         first = pool.nearest.first()
+        if besides is not None:
+            pool.update(besides)
         if first is None:
             return None
         node = self._nodes[first]

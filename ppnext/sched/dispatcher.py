@@ -240,6 +240,8 @@ class Dispatcher:
                 before.append(pool)
             return True
         [state] = given = pool.backlog.take(1)
+        if pool.left.pop(state.id, None) == node.id:
+            node = self._clearing.other(pool, claim, node) or node
         self._give(node, given, {})
         self._clearing.given(node)
         if node.is_daemon and state.attempt <= _MOVES:
@@ -293,13 +295,17 @@ class Dispatcher:
         taker = self._clearing.room(pool, claim) if pool.sent else None
         if taker is None:
             return
+        has_another = self._clearing.room(pool, claim, taker) is not None
         for job, where in [*reversed(pool.sent.items())]:
-            if where == taker.id:
+            if where == taker.id and not has_another:
                 continue
             del pool.sent[job]
             node = self._nodes.get(where)
             state = None if node is None else node.held.get(job)
             if node is not None and state is not None and state.intent is RUN:
+                if len(pool.left) > pool.jobs:
+                    pool.left.clear()  # most of those have been kept there
+                pool.left[job] = where
                 self.ask(node, [state])
                 return
 

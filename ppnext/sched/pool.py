@@ -47,6 +47,7 @@ class Pool:
         nearest: if they have one, the nodes that can run them, by what would be in use there.
         sent: if they have one, those that daemons were sent and that may wait there, with the node;
             some of them may have ended.
+        left: of those that were asked back there for another, where that was.
         jobs: how many of them have not ended; not counted for those that need nothing.
         seen: up to which change of a node ``loads`` is current.
     """
@@ -57,6 +58,7 @@ class Pool:
         "backlog",
         "claim",
         "jobs",
+        "left",
         "loads",
         "nearest",
         "need",
@@ -78,6 +80,7 @@ class Pool:
         self.claim = claim
         self.nearest = Ranking()
         self.sent: dict[JobId, NodeId] = {}
+        self.left: dict[JobId, NodeId] = {}
         self.backlog = Backlog()
         self.loads = Loads(nodes, need)
         self.jobs = 0

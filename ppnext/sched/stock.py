@@ -88,9 +88,12 @@ class Stock:
 
     def wait(self, who: Hashable, things: frozenset[str]) -> None:
         """Somebody waits for these things from now on; he keeps his place if he has one."""
+        before = self._waiting.get(who, frozenset())
         if things:
             self._waiting[who] = things
-        elif self._waiting.pop(who, None) is not None:
+        else:
+            self._waiting.pop(who, None)
+        if before - things:
             self._tell()
 
     def _tell(self) -> None:

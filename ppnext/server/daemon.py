@@ -98,7 +98,7 @@ class Daemon:
         self._stock = Stock(dict(config.offers), self._on_freed)
         self._is_waking = False
         self._sessions: list[Session] = []
-        self._relief = Relief(self._loop_turn, loop.time, self._pools)
+        self._relief = Relief(self._loop_turn, loop.time, self._pools, self._has_jobs)
         self._turn = 0
         self._turn_timer: asyncio.TimerHandle | None = None
         self._key_timer: asyncio.TimerHandle | None = None
@@ -256,6 +256,9 @@ class Daemon:
 
     def _pools(self) -> list[WorkerPool]:
         return [session.pool for session in self._sessions]
+
+    def _has_jobs(self) -> bool:
+        return any(session.jobs_here for session in self._sessions)
 
     @property
     def _slots(self) -> int:

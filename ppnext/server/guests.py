@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from ppnext.engine import Engine
 from ppnext.nodes.local import WorkerPool
 from ppnext.nodes.workers import Worker
-from ppnext.sched.model import NOBODY
+from ppnext.sched.model import NOBODY, RUN
 
 __all__ = ["Guests"]
 
@@ -66,9 +66,9 @@ class Guests:
         return 1 if node is None else 1 + node.extra
 
     def hand_back(self) -> None:
-        """Give the client back what has not been started."""
-        states = map(self._engine.state_of, list(self._attempts))
-        self._engine.withdraw([state.id for state in states if state and not state.kept])
+        """Give the client back what has not been started, and has not been asked for already."""
+        states = filter(None, map(self._engine.state_of, list(self._attempts)))
+        self._engine.withdraw([it.id for it in states if not it.kept and it.intent is RUN])
 
     def suspend(self, now: float) -> int:
         """Suspend one job; return how many slots it takes.

@@ -76,6 +76,7 @@ class Yielding:
         if self.slots < before:
             self._on_change()
             self._hand_back()
+            self._make_room(now, before)  # what was too many at the look before has had its time
             return
         self._settle(now)  # jobs that wait for a slot come before new ones
         if self.slots > before:
@@ -96,10 +97,7 @@ class Yielding:
             guests.give_up(now - self._courtesy.after)
         if not self.slots:
             self._hand_back()  # what has come since, before its client had heard of it
-        room = self.slots - sum(guests.busy for guests in self._guests())
-        while room < 0:
-            running = [guests for guests in self._guests() if guests.running]
-            room += max(running, key=lambda guests: guests.excess).suspend(now)
+        room = self._make_room(now, self.slots)
         waiting = [(guests, it) for guests in self._guests() for it in guests.waiting]
         waiting.sort(key=lambda it: it[1].suspended_since or 0.0)
         for guests, worker in waiting:
@@ -107,3 +105,11 @@ class Yielding:
             if slots <= room and worker.suspended_since != now:
                 guests.proceed(worker)
                 room -= slots
+
+    def _make_room(self, now: float, slots: int) -> int:
+        """Suspend jobs beyond so many slots; return how many of these are free."""
+        room = slots - sum(guests.busy for guests in self._guests())
+        while room < 0:
+            running = [guests for guests in self._guests() if guests.running]
+            room += max(running, key=lambda guests: guests.excess).suspend(now)
+        return room

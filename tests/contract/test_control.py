@@ -622,3 +622,23 @@ def test_what_has_not_ended_or_was_cancelled_says_so(server: Server, path: Path)
     assert attempt.cause == "cancelled" and attempt.ended >= attempt.sent
     assert server.explain(server.submit(abs, (-1,), node="nobody*")).attempts == ()
     assert not server.quarantine()
+
+
+def compute(path: str) -> int:
+    """Keep Python to itself for longer than anybody waits."""
+    with open(path, "w") as file:
+        file.write("begun")
+    return sum(range(10**11))
+
+
+def test_a_job_that_computes_in_c_is_cancelled_although_its_worker_does_not_answer(
+    tmp_path: Path,
+) -> None:
+    begun = tmp_path / "begun"
+    with Server(1) as server:
+        pid = server.submit(os.getpid)()
+        job = server.submit(compute, (str(begun),))
+        while not begun.exists():
+            time.sleep(0.01)  # only the job knows when it computes
+        assert job.cancel(kill=True)
+        assert server.submit(os.getpid).result(20.0) != pid

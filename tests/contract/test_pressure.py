@@ -27,7 +27,10 @@ class Machine:
         self.available = 8 * GIB
         parts = server._parts
         turn, clock = parts.thread.turn, parts.thread.loop.time
-        relief = Relief(turn, clock, lambda: [parts.pool], self._read)
+        engine = parts.client.engine
+        relief = Relief(
+            turn, clock, lambda: [parts.pool], lambda: engine.unfinished > 0, self._read
+        )
         parts.client.watchers[:] = [relief.watch]
 
     def _read(self) -> list[Room]:

@@ -63,7 +63,10 @@ class Machine:
         self.pools = [Pool(), Pool()]
         self.rooms: list[Room] | None = WELL
         self.reads = 0
-        self.relief = Relief(self.clock, self.clock.time, lambda: self.pools, self.read)
+        self.has_jobs = False
+        self.relief = Relief(
+            self.clock, self.clock.time, lambda: self.pools, lambda: self.has_jobs, self.read
+        )
 
     def read(self) -> list[Room]:
         self.reads += 1
@@ -100,6 +103,21 @@ def test_what_cannot_be_seen_now_is_looked_at_again(machine: Machine) -> None:
     machine.rooms = SHORT
     machine.clock.forward(1.0)
     assert first.told
+
+
+def test_jobs_that_begin_late_are_seen_as_well(machine: Machine) -> None:
+    """Their workers are still being started, or they have been sent just now."""
+    machine.has_jobs = True
+    machine.relief.watch()
+    machine.clock.forward(3.5)
+    assert machine.reads == 0, "there is nothing that could give way"
+    guard = machine.pools[0].runs(1, 1000)
+    machine.rooms = SHORT
+    machine.clock.forward(1.0)
+    assert guard.told
+    machine.has_jobs, machine.rooms = False, WELL
+    machine.clock.forward(120.0)
+    assert not machine.clock.pending
 
 
 def test_the_newest_large_job_of_all_clients_gives_way_and_no_other_begins(

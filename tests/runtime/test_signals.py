@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
@@ -118,3 +120,38 @@ def test_other_threads_are_not_concerned() -> None:
     finally:
         leave.set()
         thread.join(20)
+
+
+def test_a_handler_that_raises_as_soon_as_it_is_back_keeps_no_other_from_its_place() -> None:
+    shield = Shield()
+
+    def arrive(frame: FrameType, event: str, argument: object) -> None:
+        is_back = signal.getsignal(signal.SIGALRM) is interrupt
+        if event == "c_return" and frame.f_code.co_name == "_put_back" and is_back:
+            sys.setprofile(None)
+            raise Interrupted
+
+    with pytest.raises(Interrupted), shield:
+        sys.setprofile(arrive)
+    assert sys.getprofile() is None
+    assert signal.getsignal(signal.SIGINT) is interrupt
+    with shield:
+        pass
+    assert signal.getsignal(signal.SIGALRM) is interrupt
+
+
+def test_a_handler_may_use_a_shield_as_soon_as_it_is_back() -> None:
+    shield = Shield()
+
+    def arrive(frame: FrameType, event: str, argument: object) -> None:
+        is_back = signal.getsignal(signal.SIGALRM) is interrupt
+        if event == "c_return" and frame.f_code.co_name == "_put_back" and is_back:
+            sys.setprofile(None)
+            with shield:
+                pass
+
+    with shield:
+        sys.setprofile(arrive)
+    assert sys.getprofile() is None
+    for number in (signal.SIGINT, signal.SIGALRM):
+        assert signal.getsignal(number) is interrupt

@@ -412,6 +412,59 @@ def test_a_job_that_waits_at_a_daemon_goes_where_there_is_room() -> None:
     assert place.held() == {1: [2]}, "it is tried elsewhere, though there is as much room here"
 
 
+def test_a_job_that_waits_at_a_daemon_does_not_go_back_to_it() -> None:
+    place = Place()
+    place.daemon(1, 4, gpu=2)
+    place.daemon(2, 4, gpu=2)
+    place.submit(GPUS, 1, 2)
+    assert place.held() == {1: [1], 2: [2]}
+    place.finish(2)
+    assert place.actions == [Retract(NodeId(1), [(JobId(1), 1)])]
+    place.scheduler.on_returned(NodeId(1), [(JobId(1), 1)])
+    place.look()
+    assert place.held() == {2: [1]}, "where it was others have what it needs"
+
+
+def test_a_job_that_waits_at_a_large_daemon_goes_to_a_small_one_that_has_room() -> None:
+    place = Place()
+    place.daemon(1, 8, gpu=4)
+    place.daemon(2, 4, gpu=1)
+    place.submit(GPU, 1, 2, 3)
+    assert place.held() == {1: [1, 2, 3]}, "what others have there is not known here"
+    place.scheduler.on_here()
+    place.look()
+    assert place.actions == [Retract(NodeId(1), [(JobId(3), 1)])]
+    place.scheduler.on_returned(NodeId(1), [(JobId(3), 1)])
+    place.look()
+    assert place.held() == {1: [1, 2], 2: [3]}
+
+
+def test_a_job_goes_back_to_where_it_waited_if_there_is_no_room_elsewhere_any_more() -> None:
+    place = Place()
+    place.daemon(1, 4, gpu=2)
+    place.daemon(2, 4, gpu=2)
+    place.submit(GPUS, 1, 2)
+    place.finish(2)
+    place.scheduler.on_node_lost(NodeId(2), "gone")
+    place.scheduler.on_returned(NodeId(1), [(JobId(1), 1)])
+    place.look()
+    assert place.held() == {1: [1]}
+    assert not place.scheduler.pools.special[GPUS].left
+
+
+def test_where_jobs_were_is_not_remembered_for_ever() -> None:
+    place = Place()
+    place.daemon(1, 4, gpu=4)
+    place.daemon(2, 4, gpu=1)
+    for job in range(100):
+        place.submit(GPU, job)
+        place.scheduler.on_here()
+        place.look()
+        place.finish(job)
+    place.submit(GPU, 100)
+    assert len(place.scheduler.pools.special[GPU].left) <= 2
+
+
 def test_a_job_that_waits_everywhere_is_not_moved_for_ever() -> None:
     place = Place()
     for node in (1, 2):

@@ -84,3 +84,15 @@ def test_those_who_wait_are_told() -> None:
     assert told == ["again"] * 2
     stock.wait("b", frozenset())
     assert told == ["again"] * 2, "nobody is left"
+
+
+def test_who_waits_for_less_than_before_lets_the_others_know() -> None:
+    told: list[str] = []
+    stock = Stock({"gpu": 1, "tpu": 1}, lambda: told.append("again"))
+    stock.wait("a", frozenset({"gpu", "tpu"}))
+    stock.wait("b", frozenset({"tpu"}))
+    stock.wait("a", frozenset({"gpu", "tpu"}))
+    assert told == []
+    stock.wait("a", frozenset({"gpu"}))
+    assert told == ["again"]
+    assert stock.strain((("tpu", 1),), "b") == 1.0

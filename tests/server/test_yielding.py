@@ -80,13 +80,13 @@ class Loop:
 class Machine:
     """A daemon whose owner comes and goes."""
 
-    def __init__(self, slots: int, *guests: Guests) -> None:
+    def __init__(self, slots: int, *guests: Guests, smoothing: float = 0.01) -> None:
         self._loop = Loop()
         self._used = 0.0
         self.load = 0.0
         self.changes: list[tuple[int, list[Worker]]] = []
         self._guests = guests
-        politeness = Politeness(slots, cores=slots, smoothing=0.01, patience=2.0)
+        politeness = Politeness(slots, cores=slots, smoothing=smoothing, patience=2.0)
         courtesy = Courtesy(politeness, lambda: self._used, after=10.0)
         loop: Any = self._loop
         everybody: Any = self._all
@@ -116,6 +116,17 @@ def test_jobs_have_until_the_next_look_to_end_and_are_then_suspended() -> None:
     assert machine.changes == [(1, workers)] and guests.told == ["hand back"]
     machine.look()
     assert guests.running == [first] and guests.waiting == [second, third]
+
+
+def test_they_have_no_more_time_while_others_need_ever_more() -> None:
+    guests = Guests(*(Worker(str(number)) for number in range(64)))
+    machine, left = Machine(64, guests, smoothing=2.0), 64
+    machine.load = 64.0
+    for _ in range(12):
+        machine.look()
+        assert guests.busy == left, "as many as there were slots a second ago"
+        left = machine.yielding.slots
+    assert guests.busy == 0
 
 
 def test_jobs_that_wait_for_a_slot_come_before_those_that_are_sent_next() -> None:

@@ -142,9 +142,12 @@ class ClientMachine(Machine):
         thread.post(self.pool.resize, self.slots)
         self.client.fitting.has_network = True
         turn, clock = thread.turn, self.loop.time
+        relief = Relief(
+            turn, clock, lambda: [self.pool], lambda: engine.unfinished > 0, lambda: self.rooms
+        )
         self.client.watchers = [
             Rescue(turn, clock, engine, self.client.twins).watch,
-            Relief(turn, clock, lambda: [self.pool], lambda: self.rooms).watch,
+            relief.watch,
         ]
         thread.post(self._start_network)
 

@@ -58,9 +58,11 @@ def seam(kernel: Kernel, network: Network) -> Iterator[None]:
     ) -> Listening:
         return Listening(network, network.of(loop).name, daemon_id, admission, on_client)
 
-    def relief(turn: Turn, clock: Callable[[], float], pools: Any) -> Relief:
+    def relief(
+        turn: Turn, clock: Callable[[], float], pools: Any, has_jobs: Callable[[], bool]
+    ) -> Relief:
         machine = here()
-        return Relief(turn, clock, pools, lambda: machine.rooms)
+        return Relief(turn, clock, pools, has_jobs, lambda: machine.rooms)
 
     with ExitStack() as stack:
         for module, name, value in (
