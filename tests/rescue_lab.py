@@ -102,7 +102,7 @@ class Owner:
 class Node:
     """A node that runs what it is sent when the test says so, and keeps what it is asked for."""
 
-    hello = None
+    hello, guard = None, None
 
     def __init__(self, lab: Lab, name: str, slots: int, kind: NodeKind) -> None:
         self._lab = lab

@@ -44,7 +44,7 @@ class Node:
         client.thread.ask(lambda: self.engine.on_joined(self))
         self._ask = client.thread.ask
 
-    jobs, hello = None, None
+    jobs, hello, guard = None, None, None
 
     def run(self, jobs):
         self.sent += [(job.id, job.attempt) for job in jobs]
