@@ -108,6 +108,11 @@ class WorkerPool:
         return len(self._workers) - len(self._parked)
 
     @property
+    def starting(self) -> list[Worker]:
+        """Workers that have been started and are not ready yet."""
+        return [worker for worker in self._workers.values() if worker.link.hello is None]
+
+    @property
     def wanted(self) -> int:
         """How many workers there are to be."""
         return self._wanted

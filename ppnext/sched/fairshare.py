@@ -49,7 +49,7 @@ def shares(
         return parts
     wanting = [session for session, demand in demands.items() if demand > 0]
     first = wanting[turn % len(wanting)]
-    if first in tight:
+    if first in tight and tight[first].least <= total:
         room = min(tight[first].most, total)
         others = {session: demand for session, demand in demands.items() if session != first}
         return {first: room, **_divide(total - room, others, turn)}

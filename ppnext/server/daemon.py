@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from ppnext.errors import DiscoveryUnavailable
 from ppnext.nodes.local import WorkerPool
 from ppnext.nodes.relief import Relief
+from ppnext.nodes.workers import Worker
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.discovery import Advertiser, advertise
 from ppnext.runtime.listener import Admitted, Listener
@@ -50,6 +51,9 @@ _KEY_CHECK = 5.0
 
 _TURN = 1.0
 """Seconds after which the odd slot goes to the next session."""
+
+_MOST_EXTENSIONS = 30
+"""How often a turn goes on because a worker is being started; it may be one that hangs."""
 
 _SPARE = 1
 """Idle workers that a session may keep while others use its slots: its next job then waits for a
@@ -99,7 +103,9 @@ class Daemon:
         self._is_waking = False
         self._sessions: list[Session] = []
         self._relief = Relief(self._loop_turn, loop.time, self._pools, self._has_jobs)
-        self._turn = 0
+        self._turn = self._extensions = 0
+        # Workers that were not ready when the present turn began.
+        self._starting: set[Worker] = set()
         self._turn_timer: asyncio.TimerHandle | None = None
         self._key_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -297,9 +303,19 @@ class Daemon:
     def _next_turn(self) -> None:
         self._turn_timer = None
         # A slot whose job has yet to end before it can change hands is still in the old turn.
-        if all(it.occupied <= it.pool.wanted for it in self._sessions):
+        has_begun = all(it.occupied <= it.pool.wanted for it in self._sessions)
+        # Where workers take longer than a turn to start, nobody would ever have a turn of use.
+        is_of_use = self._starting.isdisjoint(self._start_ups())
+        if has_begun and (is_of_use or self._extensions == _MOST_EXTENSIONS):
             self._turn += 1
+            self._extensions = 0
+        elif has_begun:
+            self._extensions += 1
         self._share_out()
+        self._starting = self._start_ups()
+
+    def _start_ups(self) -> set[Worker]:
+        return {worker for it in self._sessions for worker in it.pool.starting}
 
     # The end.
 

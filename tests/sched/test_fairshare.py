@@ -111,6 +111,12 @@ LARGE = Lump(4, 4)
             {"a": 0, "b": 8}, {"a": LARGE}, [{"a": 0, "b": 4}], id="who wants nothing has no turn"
         ),
         pytest.param({"a": 2, "b": 2}, {"a": Lump(2, 2)}, [{"a": 2, "b": 2}], id="room for all"),
+        pytest.param(
+            {"a": 4, "b": 4},
+            {"a": Lump(6, 6)},
+            2 * [{"a": 0, "b": 4}],
+            id="whose jobs are too large for the slots that are left has no turn",
+        ),
     ],
 )
 def test_who_has_large_jobs_has_room_for_them_in_turn(

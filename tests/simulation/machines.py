@@ -36,6 +36,7 @@ class Machine:
 
     Attributes:
         gpus: how many it has.
+        lag: seconds that a worker takes at least to start, as where Python is on a slow disk.
         peak: the most slots that it had at a time.
         is_up: whether its process runs, or is stopped.
         processes: the workers that its process has started, but for those that it has ended.
@@ -54,6 +55,7 @@ class Machine:
         self.name = name
         self.is_up = False
         self.gpus = kernel.random.choice((0, 1, 2))
+        self.lag = 0.0
         self.peak = 0
         self.processes: list[Process] = []
         self.refusals = 0.0

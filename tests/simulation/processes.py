@@ -59,8 +59,13 @@ _LIFELINE = 0.01
 
 
 class Home(Protocol):
-    """The process that starts workers, and its machine."""
+    """The process that starts workers, and its machine.
 
+    Attributes:
+        lag: seconds that a worker takes at least to start.
+    """
+
+    lag: float
     loop: VirtualLoop
     name: str
 
@@ -125,7 +130,7 @@ class Process:
         self._has_booted = False
         self._is_due = False
         self._began = 0.0
-        kernel.at(_SPAWN * kernel.random.random(), self._boot)
+        kernel.at(home.lag + _SPAWN * kernel.random.random(), self._boot)
 
     def _pair(self) -> tuple[Socket, Socket]:
         ours = Socket(self._kernel, self._home.loop.poke)

@@ -17,7 +17,9 @@ from tests.simulation.faults import FAULTS
 from tests.simulation.jobs import Plan
 from tests.simulation.world import Rules, World
 
-SEEDS = (*range(200, 400), 739, 765, 768)  # in these a machine runs short too often for a job
+# Beside a good number, some in which rare things happen: a machine runs short too often for a job, or
+# a job goes on although its machine is needed.
+SEEDS = (*range(200, 400), 406, 411, 455, 606, 746, 752)
 
 # What must have happened sometime in so many lives; else they test less than they say.
 SOMETIMES = {
@@ -54,6 +56,7 @@ SOMETIMES = {
     "suspended",
     "the system refused a process",
     "went on although its machine is needed",
+    "workers start slowly",
 }
 
 

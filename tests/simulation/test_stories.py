@@ -45,6 +45,14 @@ def test_a_slot_whose_worker_could_not_be_started_is_not_given_to_another_sessio
     assert [plan.told for plan in plans] == [["result"], ["result"]]
 
 
+def test_where_workers_take_long_to_start_each_session_has_its_turn_all_the_same() -> None:
+    with world(Rules(daemons=1, slots=1, clients=3, local=0)) as lab:
+        lab.daemons[0].lag = 5.0
+        plans = [plan for client in range(3) for plan in submit(lab, client, 0.5, 0.5)]
+        lab.run(lab.kernel.now + 60.0)
+        assert [plan.told for plan in plans] == 6 * [["result"]]
+
+
 def test_a_job_that_kills_its_workers_on_a_daemon_ends_after_three() -> None:
     with world(Rules(daemons=1, slots=2, clients=1, local=0)) as lab:
         plans = submit(lab, 0, 1.0, poison=True)
