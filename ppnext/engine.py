@@ -79,8 +79,7 @@ class Engine:
         self._scheduler = Scheduler(policy, fits, priority_of, claim_of, self.here)
         self.pools = self._scheduler.pools
         self._definitions = Definitions(held_most)
-        # Nodes that wait for a function which has to be fetched first.
-        self._missing: dict[bytes, list[NodeId]] = {}
+        self._missing: dict[bytes, list[NodeId]] = {}  # who waits for what is to be fetched first
         # Seconds to end in, of jobs that are asked for and are to be stopped if they are kept.
         self._graces: dict[int, float] = {}
         self._numbers = count(1)
@@ -227,6 +226,10 @@ class Engine:
         )
         self._act()
 
+    def on_unanswered(self, link: Link, asked: Sequence[JobRef]) -> None:
+        if link.guard is not None and (node := self._scheduler.nodes.get(link.node)) is not None:
+            self.on_returned(link, Returned([], link.guard.begun(node.held, asked)))
+
     def on_need(self, link: Link, digest: bytes) -> None:
         definition: Definition | None = self.definition(digest)
         if definition is None or definition.payload is None:
@@ -302,11 +305,8 @@ class Engine:
         if isinstance(action, Assign):
             self._assign(action)
         elif isinstance(action, Retract):
-            if (link := self.links.get(action.node)) is not None:
-                link.retract(action.jobs)
-                held = self._scheduler.nodes[action.node].held
-                if kept := link.guard and link.guard.begun(held, action.jobs):
-                    self._scheduler.on_returned(action.node, [], [(JobId(j), n) for j, n in kept])
+            if action.node in self.links:
+                self.links[action.node].retract(action.jobs)
         elif isinstance(action, Stop) and action.node in self.links:
             self.links[action.node].stop(action.job, action.grace)
         elif isinstance(action, Failed):

@@ -341,6 +341,29 @@ def test_a_job_of_which_it_was_not_known_that_it_runs_is_stopped_all_the_same(
     assert ("stop", (2, 1), 2.5) not in link.asked
 
 
+class Guard:
+    """What knows which job a worker has begun."""
+
+    def begun(self, held, asked):
+        return [job for job in asked if job[0] == next(iter(held), None)]
+
+
+def test_a_worker_that_does_not_say_what_it_has_begun_is_not_waited_for(engine, audience, link):
+    submit(engine, 1)
+    engine.withdraw([1])
+    engine.on_unanswered(link, [(1, 1)])  # a daemon that does not answer is gone soon
+    assert audience.of("job_withdrawn") == []
+    link.guard = Guard()
+    engine.on_unanswered(link, [(1, 1)])
+    assert audience.of("job_withdrawn") == [(1, False)]
+    engine.stop(1, 2.5)
+    assert link.asked[-1] == ("stop", (1, 1), 2.5)
+    engine.on_returned(link, Returned([(1, 1)], []))  # it had not, in truth
+    assert link.runs == [1, 1]
+    engine.on_lost(link, "it is gone", None)
+    engine.on_unanswered(link, [(1, 1)])  # too late
+
+
 def test_a_job_that_has_been_asked_for_already_is_stopped_if_it_is_kept(engine, audience, link):
     submit(engine, 1)
     engine.withdraw([1])

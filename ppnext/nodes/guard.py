@@ -12,7 +12,7 @@ still returned or raised does not count. The guard has the verdict when the link
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -24,6 +24,9 @@ __all__ = ["GRACE", "Guard", "GuardedProcess"]
 
 GRACE = 2.0
 """Seconds that a job which is interrupted has to clean up."""
+
+_ANSWER = 1.0
+"""Seconds that a worker has to say which jobs it has begun, before that is looked up."""
 
 _LOADING = 60.0
 """Seconds, at least, that the function and arguments of a job that has a timeout may take to load:
@@ -152,10 +155,22 @@ class Guard:
         if self._time is not None:
             self._time.go_on()
 
-    def begun(self, held: Iterable[int], asked: Iterable[JobRef]) -> list[JobRef]:
-        """Return which of the jobs that it is asked for the process has begun, as its note says.
+    def expect(self, call: Callable[[], None]) -> None:
+        """The process is asked for jobs: make a call when it should have answered.
 
-        It is the oldest that it holds. While that computes in C, or is suspended, nobody answers.
+        While a job computes in C, or is suspended, nobody answers.
+        """
+        self._later(_ANSWER, call)
+
+    def returned(self, jobs: Collection[JobRef]) -> None:
+        """The process has not begun these jobs, and will not, whatever its note seemed to say."""
+        if self._job in jobs:
+            self.close()
+
+    def begun(self, held: Iterable[int], asked: Iterable[JobRef]) -> list[JobRef]:
+        """Return which of the jobs that it was asked for the process has begun, as its note says.
+
+        It is the oldest that it holds; if it was run before, the note may be of that.
         """
         oldest = next(iter(held), None)
         return [it for it in asked if it[0] == oldest == self._process.last_started()]

@@ -87,24 +87,19 @@ class Link:
         self.name = name
         self.kind = kind
         self.latency = latency
-        self.hello: Hello | None = None
-        """What the node said of itself; None until it did."""
+        self.hello: Hello | None = None  # what the node said of itself
         self.slots = 0
-        self.held = 0
-        """Jobs that were sent there and have neither ended nor been given back."""
+        self.held = 0  # jobs that were sent there and have neither ended nor been given back
         self._owner = owner
         self._on_closed = on_closed
         self._sharing = sharing
         self._soon = soon
         self._later = later
-        # Large arguments that were made to be shared here, by job.
-        self._shared: dict[int, Shared] = {}
+        self._shared: dict[int, Shared] = {}  # large arguments that are shared from here, by job
         self._jobs: Stream | None = None
         self._control: Stream | None = None
-        self.guard: Guard | None = None
-        """What stops the jobs of a worker here."""
-        # Content hashes of the functions that the node has been sent.
-        self._defined: set[bytes] = set()
+        self.guard: Guard | None = None  # what stops the jobs of a worker here
+        self._defined: set[bytes] = set()  # content hashes of what the node has been sent
         self._closed = False
 
     def attach(self, jobs: Stream, control: Stream, process: GuardedProcess | None = None) -> None:
@@ -211,7 +206,10 @@ class Link:
 
     def retract(self, jobs: Iterable[JobRef]) -> None:
         """Ask for jobs that have not been started."""
-        self._stream(self._control).send(Retract(list(jobs)))
+        asked = list(jobs)
+        self._stream(self._control).send(Retract(asked))
+        if self.guard is not None:
+            self.guard.expect(partial(self._owner.on_unanswered, self, asked))
 
     def stop(self, job: JobRef, grace: float) -> None:
         """Stop a job that has been started.
@@ -309,6 +307,8 @@ class Link:
             self.held -= len(message.jobs)
             for job, _ in message.jobs:
                 self._take_back(job, False)
+            if self.guard is not None:
+                self.guard.returned(message.jobs)
             self._owner.on_returned(self, message)
         elif isinstance(message, Died):
             self.held -= 1

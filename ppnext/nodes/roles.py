@@ -75,6 +75,9 @@ class Owner(Protocol):
     def on_returned(self, link: Link, returned: Returned) -> None:
         """The node gave jobs back, or said which it keeps."""
 
+    def on_unanswered(self, link: Link, asked: Sequence[JobRef]) -> None:
+        """A worker here was asked for jobs a while ago, and may be too busy to answer."""
+
     def on_need(self, link: Link, digest: bytes) -> None:
         """The node does not have a function that it was told to run."""
 

@@ -23,6 +23,7 @@ class Process:
 
     def __init__(self) -> None:
         self.kills = 0
+        self.started: int | None = None
         self.size = 0
         self.stack = ""
         self.asked = 0
@@ -36,6 +37,9 @@ class Process:
 
     def footprint(self) -> int:
         return self.size
+
+    def last_started(self) -> int | None:
+        return self.started
 
     def where(self, asked: int) -> str:
         assert asked == self.asked
@@ -110,6 +114,28 @@ def test_a_suspended_job_that_nobody_wants_any_more_is_killed_after_its_grace(
     watch.guard.stop((7, 1), 1.0)
     watch.clock.forward(1)
     assert watch.process.kills == 1
+
+
+def test_what_a_process_has_begun_is_known_although_it_does_not_answer(watch: Watch) -> None:
+    told: list[float] = []
+    watch.guard.expect(lambda: told.append(watch.clock.now))
+    watch.clock.forward(LONG)
+    assert told == [1.0]
+    watch.process.started = 7
+    assert watch.guard.begun([7, 8], [(7, 1), (8, 1)]) == [(7, 1)]
+    assert watch.guard.begun([8], [(8, 1)]) == []  # it has ended, and its result is on its way
+    assert watch.guard.begun([6, 7], [(7, 1)]) == []  # there are results that have not come yet
+    assert watch.guard.begun([], []) == []
+
+
+def test_a_job_that_is_given_back_is_not_stopped(watch: Watch) -> None:
+    """It had been run before by the same process, so it seemed to have begun."""
+    watch.guard.stop((7, 2), GRACE)
+    watch.guard.returned([(6, 1)])
+    assert watch.guard.job == (7, 2)
+    watch.guard.returned([(6, 1), (7, 2)])
+    watch.clock.forward(LONG)
+    assert watch.guard.job is None and watch.process.kills == 0
 
 
 def test_what_has_not_ended_after_its_grace_is_killed(watch: Watch) -> None:
