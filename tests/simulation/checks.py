@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ppnext.engine import Engine
+from ppnext.sched.actions import Action
 from ppnext.sched.invariants import check
 
 __all__ = ["EngineCheck", "check_idle"]
@@ -21,17 +22,20 @@ class EngineCheck:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._scheduler = engine._scheduler  # what is checked is inside
-        self._nodes = 0
-        self._was_idle = False
+        # Every event ends with a look at what is to be done.
+        self._take_actions, self._has_changed = self._scheduler.take_actions, True
+        self._scheduler.take_actions = self._note  # type: ignore[method-assign]  # and does it
+
+    def _note(self) -> list[Action]:
+        self._has_changed = True
+        return self._take_actions()
 
     def __call__(self) -> None:
         """Raise AssertionError if the engine contradicts itself."""
         scheduler = self._scheduler
-        is_idle = not scheduler.jobs and len(scheduler.nodes) == self._nodes
-        if is_idle and self._was_idle:
+        if not self._has_changed:
             return  # it has been looked at like this
-        self._was_idle = is_idle
-        self._nodes = len(scheduler.nodes)
+        self._has_changed = False
         check(scheduler, scheduler._policy)
         assert self._engine.links.keys() == scheduler.nodes.keys(), "links are not the nodes"
         for number, link in self._engine.links.items():
