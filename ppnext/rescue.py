@@ -108,7 +108,8 @@ class Rescue:
         if not self._engine.unfinished:
             return
         idle = self._idle()
-        silent = self._silent(now) if idle else set[str]()
+        # Else there is nobody to help, and nothing to give way.
+        silent = self._silent(now) if idle or self._twins else set[str]()
         if idle - silent:
             self._help_silent(idle, silent)
             self._help_slow(now, silent)

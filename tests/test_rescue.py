@@ -173,6 +173,20 @@ def test_twins_give_way_to_jobs_that_come(lab: Lab) -> None:
     assert quick.numbers == [2] and lab.ended == []
 
 
+def test_twins_of_jobs_on_a_silent_node_do_not_give_way(lab: Lab) -> None:
+    hangs = lab.node("hangs")
+    lab.submit()
+    well = lab.node("well")
+    hangs.jobs.is_well = False  # type: ignore[union-attr]  # a daemon's
+    lab.clock.pass_time(5.0)
+    assert well.numbers == [-1]
+    lab.submit()
+    lab.clock.pass_time(30.0)
+    assert not well.stopped and len(lab.twins) == 1
+    well.answers()
+    assert lab.ended == [(0, "done on well")]
+
+
 # When it looks.
 
 
