@@ -73,6 +73,16 @@ def segments(*roots):
     return found
 
 
+def holders(*roots):
+    """Which of these processes hold or map segments: what they are, and the segments."""
+    found = {}
+    for process in family(*roots):
+        with contextlib.suppress(OSError, psutil.Error):
+            if own := segments(process.pid):
+                found[process.pid] = (" ".join(process.cmdline())[-200:], own)
+    return found
+
+
 def resident(*roots):
     """Resident memory of these processes together, in bytes; shared pages count each time."""
     total = 0
@@ -159,7 +169,7 @@ def test_three_hundred_jobs_leave_nothing(kind, ppserver):
         # Each process keeps some to write to again.
         assert sum(segments(*roots).values()) < len(family(*roots)) * 300 * MIB
         # Idle memory is given back after a while, and mappings with it.
-        assert becomes_true(lambda: not segments(*roots))
+        assert becomes_true(lambda: not segments(*roots)), holders(*roots)
         assert becomes_true(partial(no_more_than, server, roots, here, there))
         assert resident(*roots) < memory + 64 * MIB
     del server
@@ -184,7 +194,7 @@ def test_after_destroy_nothing_is_left():
         server.destroy()
         del server, kept, handle
         gc.collect()
-        assert becomes_true(lambda: not segments(os.getpid()), 10)
+        assert becomes_true(lambda: not segments(os.getpid()), 10), holders(os.getpid())
         assert becomes_true(lambda: len(links(psutil.Process())) <= before, 10)
         assert becomes_true(lambda: threading.active_count() <= threads, 10)
 
