@@ -108,9 +108,9 @@ class WorkerPool:
         return len(self._workers) - len(self._parked)
 
     @property
-    def starting(self) -> list[Worker]:
-        """Workers that have been started and are not ready yet."""
-        return [worker for worker in self._workers.values() if worker.link.hello is None]
+    def starting(self) -> list[int]:
+        """Process numbers of workers that have been started and are not ready yet."""
+        return [it.process.pid for it in self._workers.values() if it.link.hello is None]
 
     @property
     def wanted(self) -> int:

@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from ppnext.errors import DiscoveryUnavailable
 from ppnext.nodes.local import WorkerPool
 from ppnext.nodes.relief import Relief
-from ppnext.nodes.workers import Worker
 from ppnext.runtime.addresses import Address
 from ppnext.runtime.discovery import Advertiser, advertise
 from ppnext.runtime.listener import Admitted, Listener
@@ -104,8 +103,8 @@ class Daemon:
         self._sessions: list[Session] = []
         self._relief = Relief(self._loop_turn, loop.time, self._pools, self._has_jobs)
         self._turn = self._extensions = 0
-        # Workers that were not ready when the present turn began.
-        self._starting: set[Worker] = set()
+        # Processes of workers that were not ready when the present turn began.
+        self._starting: set[int] = set()
         self._turn_timer: asyncio.TimerHandle | None = None
         self._key_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -314,8 +313,8 @@ class Daemon:
         self._share_out()
         self._starting = self._start_ups()
 
-    def _start_ups(self) -> set[Worker]:
-        return {worker for it in self._sessions for worker in it.pool.starting}
+    def _start_ups(self) -> set[int]:
+        return {pid for it in self._sessions for pid in it.pool.starting}
 
     # The end.
 

@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -130,6 +131,11 @@ def mixture(server, number):
     assert server.wait(timeout=PATIENCE)
 
 
+def pause(shared, own, seconds):
+    threading.Event().wait(seconds)
+    return shared[0] + own
+
+
 def settled(server):
     """Have the client and the workers do what they still have to."""
     for _ in range(20):
@@ -148,6 +154,22 @@ def no_more_than(server, roots, here, there):
     """Whether the client, and each other process, has at most so many descriptors."""
     counted = count(server, roots)
     return counted[0] <= here and counted[1] <= there
+
+
+@pytest.mark.cluster
+def test_clients_that_had_turns_leave_nothing_on_the_daemon(ppserver):
+    daemon = ppserver.start("-w", "1")
+
+    def serve(seconds):
+        with Server(0, (daemon.address,), key_file=ppserver.key_file) as server:
+            array = server.broadcast(np.ones(1 << 20))
+            jobs = [server.submit(pause, (array, np.ones(1 << 19), seconds)) for _ in range(2)]
+            assert all(job.result(PATIENCE) is not None for job in jobs)
+
+    with ThreadPoolExecutor(3) as clients:
+        for done in [clients.submit(serve, seconds) for seconds in (0.9, 0.5, 0.1)]:
+            done.result()
+    assert becomes_true(lambda: not segments(daemon.pid)), holders(daemon.pid)
 
 
 @pytest.mark.cluster
