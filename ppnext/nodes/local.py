@@ -184,6 +184,8 @@ class WorkerPool:
     def _dismiss_idle(self) -> None:
         """Let surplus workers go that run nothing; of the others, those that are ready first."""
         idle = [it for it in self._workers.values() if it.is_idle and it not in self._parked]
+        # One may be about to be sent a job: that is decided, and is being carried out.
+        idle = [it for it in idle if it.link.hello is None or not self._owner.held_by(it.link)]
         # Those that have not joined yet go first.
         idle.sort(key=lambda worker: worker.link.hello is not None)
         for worker in idle[: max(0, self._surplus)]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ppnext.sched.model import Verdict
@@ -89,6 +89,9 @@ class Owner(Protocol):
 
     def on_seek(self, link: Link, module: str) -> None:
         """A job there looks for a module; to be answered with ``Link.found``."""
+
+    def held_by(self, link: Link) -> Collection[object]:
+        """Return the jobs that are the node's, also those that it is about to be sent."""
 
     def attempt_at(self, link: Link, job: int) -> int | None:
         """Return which attempt at a job a node holds; None if it holds none."""

@@ -36,6 +36,7 @@ class Owner:
         self.told: list[tuple[object, ...]] = []
         self.links: list[object] = []
         self.wanted: list[int] = []
+        self.decided: dict[object, list[int]] = {}
         self._news = asyncio.Event()
 
     def __getattr__(self, name):
@@ -46,6 +47,9 @@ class Owner:
             self._news.set()
 
         return note
+
+    def held_by(self, link):
+        return self.decided.get(link, ())
 
     def on_here(self, slots=None):
         self.wanted.append(slots)
@@ -191,6 +195,21 @@ def test_a_pool_may_keep_an_idle_worker_that_gets_no_jobs():
         pool.resize(0, spare=1)
         pool.resize(0)
         assert owner.told[-1] == ("on_draining", parked)
+
+    on_stage(test)
+
+
+def test_a_worker_that_is_about_to_be_sent_a_job_is_not_parked():
+    async def test(pool, owner):
+        pool.resize(1, spare=1)
+        await owner.wait_for("on_joined")
+        [link] = owner.links
+        owner.decided[link] = [7]
+        pool.resize(0, spare=1)
+        assert pool.active == 1 and link.slots == 1
+        owner.decided.clear()
+        pool.resize(0, spare=1)
+        assert pool.active == 0 and link.slots == 0
 
     on_stage(test)
 

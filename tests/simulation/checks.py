@@ -24,7 +24,7 @@ class EngineCheck:
         self._scheduler = engine._scheduler  # what is checked is inside
         # Every event ends with a look at what is to be done.
         self._take_actions, self._has_changed = self._scheduler.take_actions, True
-        self._scheduler.take_actions = self._note  # type: ignore[method-assign]  # and does it
+        self._scheduler.take_actions = self._note  # type: ignore[method-assign]  # a spy, for one look
 
     def _note(self) -> list[Action]:
         self._has_changed = True
