@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from ppnext.stats import NodeStats
     from ppnext.template import Template
     from ppnext.terms import Asked
+    from ppnext.worker.units import resource_ids
 
 __all__ = [
     "AddressError",
@@ -135,6 +136,7 @@ __all__ = [
     "WorkerDied",
     "__version__",
     "explain",
+    "resource_ids",
 ]
 
 _HOME = {
@@ -149,6 +151,7 @@ _HOME = {
     "Server": "ppnext.jobserver",
     "Template": "ppnext.template",
     "explain": "ppnext.explaining",
+    "resource_ids": "ppnext.worker.units",
 }
 
 

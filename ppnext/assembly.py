@@ -19,6 +19,7 @@ from ppnext.rescue import Rescue
 from ppnext.runtime.loop import LoopThread
 from ppnext.runtime.processes import WorkerProcess
 from ppnext.runtime.sharing import Sharing
+from ppnext.runtime.units import UnitFile
 from ppnext.sched.policy import Policy
 from ppnext.shipping.outfit import Outfitter
 from ppnext.shipping.roots import automatic_roots
@@ -44,7 +45,7 @@ class Assembly:
         backlog: most unfinished jobs before ``submit`` waits.
         ship_roots: folders whose modules are the user's own, besides those that are anyway.
         ship: installed distributions that come along.
-        offers: countable things of this machine.
+        units: countable things of this machine; closed with this.
 
     Attributes:
         thread: the event loop.
@@ -63,7 +64,7 @@ class Assembly:
         backlog: int | None,
         ship_roots: tuple[str, ...],
         ship: tuple[str, ...],
-        offers: Mapping[str, int],
+        units: UnitFile,
     ) -> None:
         roots = [*automatic_roots(), *ship_roots]
         outfitter = Outfitter(roots, ship)
@@ -73,7 +74,8 @@ class Assembly:
         sharing = Sharing(on_idle=lambda: self.thread.turn.soon(self.pool.trim))
         self.client = Client(self.thread, policy, outfitter, sharing, backlog)
         engine = self.client.engine
-        engine.here.offer(offers)
+        engine.here.offer(units.offers)
+        self._units = units
         self.pool = WorkerPool(
             self.thread.turn,
             engine,
@@ -140,3 +142,4 @@ class Assembly:
         self.thread.post(self.pool.close)
         self.thread.stop()
         self.client.callbacks.stop()
+        self._units.close()

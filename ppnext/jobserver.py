@@ -18,6 +18,7 @@ from ppnext.amounts import check_amounts
 from ppnext.arguments import check_call
 from ppnext.errors import DestroyedServerError
 from ppnext.runtime.processes import check_platform, start_worker, worker_environment
+from ppnext.runtime.units import UnitFile
 from ppnext.settings import (
     AUTODETECT,
     check_backlog,
@@ -50,8 +51,7 @@ _servers: weakref.WeakSet[Server] = weakref.WeakSet()
 class Server:
     """Runs jobs on the processors of this machine and on ppservers.
 
-    Without ``ppservers`` it opens no socket: its workers are child processes. It is a context
-    manager; leaving the block destroys it.
+    Without ``ppservers`` it opens no socket. A context manager: leaving the block destroys it.
 
     Args:
         ncpus: local worker processes; ``"autodetect"`` for as many as this process may use
@@ -106,7 +106,7 @@ class Server:
         self._terms = agree(DEFAULT, terms)
         roots, shipped = check_shipped(ship_roots, ship)
         silence = check_timeout(socket_timeout)
-        offered = dict(check_amounts("offers", {} if offers is None else offers))
+        units = UnitFile(check_amounts("offers", {} if offers is None else offers))
         if self._ncpus:
             check_platform()
         network: Network | None = None
@@ -115,7 +115,7 @@ class Server:
 
             network, key = choose(ppservers, interfaces, secret, key_file)
         self._created = time.monotonic()
-        environment = worker_environment(os.environ, self._ncpus)
+        environment = worker_environment(os.environ, self._ncpus) | units.variables()
         # A worker takes about as long to come up as what this process needs is to load.
         started = [start_worker(environment)] if self._ncpus else []
         from ppnext.assembly import Assembly
@@ -130,7 +130,7 @@ class Server:
                 self._backlog,
                 roots,
                 shipped,
-                offered,
+                units,
             )
         except BaseException:  # what is to be shipped is only now looked for; no worker may be left
             for worker in started:

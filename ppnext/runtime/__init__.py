@@ -17,6 +17,7 @@
 * ``tls``        TLS contexts and the daemon's ephemeral certificate
 * ``processes``  worker processes
 * ``threads``    how many threads the libraries in a worker may start
+* ``units``      which of a machine's countable things are whose
 * ``niceness``   how much workers give way to others
 * ``progress``   which job a worker has started last, and where it is
 * ``lastwords``  PURE: what a worker has left when it died

@@ -18,6 +18,7 @@ from ppnext.runtime.loop import new_loop
 from ppnext.runtime.neighbours import Neighbours
 from ppnext.runtime.processes import worker_environment
 from ppnext.runtime.runfiles import RunFile
+from ppnext.runtime.units import UnitFile
 from ppnext.server import keytools
 from ppnext.server.config import Config, merge, read_file
 from ppnext.server.daemon import Daemon
@@ -181,7 +182,8 @@ def _serve(config: Config) -> int:
     _check_root(config, hosts)
     courtesy = _courtesy(config)
     keys, source = _accepted_keys(config)
-    environment = worker_environment(os.environ, config.workers, config.nice)
+    units = UnitFile(config.offers)
+    environment = worker_environment(os.environ, config.workers, config.nice) | units.variables()
     sockets = listen(hosts, config.port)
     pid_file = run_file = None
     loop = new_loop()
@@ -195,6 +197,7 @@ def _serve(config: Config) -> int:
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+        units.close()
         if pid_file is not None:
             pid_file.unlink(missing_ok=True)
         if run_file is not None:

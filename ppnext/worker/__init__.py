@@ -15,6 +15,7 @@ One process, one job after the other, in the order in which they were sent.
 * ``interrupts`` the job that runs is stopped, and no other
 * ``allowance`` what the system is told of a job's limits
 * ``threads``  how many the libraries of a job may start that takes several slots
+* ``units``    which of the machine's countable things the present job has
 * ``capture``  what jobs write to their standard output and error
 * ``lifeline`` the end of the worker when its parent has died
 """

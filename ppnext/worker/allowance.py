@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from ppnext.errors import JobMemoryExceeded
 from ppnext.wire.messages import Limits
 from ppnext.worker.threads import threads
+from ppnext.worker.units import units
 
 try:
     import resource
@@ -37,7 +38,12 @@ def allowance(limits: Limits) -> Iterator[None]:
     Raises:
         JobMemoryExceeded: instead of the job's ``MemoryError``.
     """
-    with _given_way(limits.nice), _kept_within(limits.memory), threads(limits.threads):
+    with (
+        _given_way(limits.nice),
+        _kept_within(limits.memory),
+        threads(limits.threads),
+        units(limits.resources),
+    ):
         yield
 
 

@@ -202,6 +202,65 @@ def test_a_job_that_is_cancelled_gives_back_what_it_had(
     assert server.submit(abs, (-1,), resources={"gpu": 1}, threads=2)() == 1
 
 
+# Which ones.
+
+
+def with_ids(port: int, *names: str) -> tuple[str, list[tuple[int, ...]]]:
+    """Visit, and tell which units this job has."""
+    ids = [ppnext.resource_ids(name) for name in names]
+    return visit(port, "job"), ids
+
+
+def test_jobs_that_run_at_the_same_time_have_different_units(
+    machine: Callable[..., Server], stage: Stage
+) -> None:
+    server = machine(3, {"gpu": 3, "licence": 2})
+    call, gpu = (stage.port, "gpu", "licence"), {"gpu": 1}
+    two = server.submit(with_ids, call, resources={"gpu": 2, "licence": 1})
+    visitors = [stage.next()]
+    one = server.submit(with_ids, call, resources=gpu)
+    visitors.append(stage.next())
+    none = server.submit(with_ids, call)
+    for visitor in (*visitors, stage.next()):
+        visitor.release()
+    assert two()[1] == [(0, 1), (0,)]
+    assert one()[1] == [(2,), ()]
+    assert none()[1] == [(), ()]
+    jobs = [server.submit(ppnext.resource_ids, ("gpu",), resources=gpu) for _ in range(20)]
+    assert {job() for job in jobs} <= {(0,), (1,), (2,)}
+
+
+def test_the_units_of_a_worker_that_died_are_there_again(
+    machine: Callable[..., Server], stage: Stage
+) -> None:
+    server = machine(2, {"gpu": 2})
+    for _ in range(3):
+        job = server.submit(with_ids, (stage.port, "gpu"), resources={"gpu": 2})
+        os.kill(stage.next().pid, signal.SIGKILL)
+        stage.next().release()
+        assert job()[1] == [(0, 1)] and job.attempts == 2
+
+
+def test_jobs_of_several_clients_have_different_units(
+    ppserver: PPServers, connect: Callable[[Daemon], Server], stage: Stage
+) -> None:
+    daemon = ppserver.start("--resource", "gpu=2", workers=2)
+    jobs, visitors = [], []
+    for client in (connect(daemon), connect(daemon)):
+        jobs.append(client.submit(with_ids, (stage.port, "gpu"), resources={"gpu": 1}))
+        visitors.append(stage.next())
+    for visitor in visitors:
+        visitor.release()
+    assert [job()[1] for job in jobs] == [[(0,)], [(1,)]]
+
+
+def test_a_large_amount_has_no_numbers(machine: Callable[..., Server]) -> None:
+    server = machine(1, {"scratch": 5000})
+    job = server.submit(ppnext.resource_ids, ("scratch",), resources={"scratch": 3})
+    with pytest.raises(ppnext.PpnextError, match="which scratch this job has is not known"):
+        job()
+
+
 # Several clients of one daemon.
 
 
