@@ -7,20 +7,22 @@ has a limit.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import as_completed, wait
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from pathlib import Path
 
 import psutil
 import pytest
 
 from ppnext import Server
-from ppnext.errors import NotShippable, RemoteError, ResultNotShippable
+from ppnext.errors import NoNodes, NotShippable, RemoteError, ResultNotShippable
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -149,10 +151,16 @@ def test_the_end_comes_although_large_results_are_cancelled_under_way(cluster):
     """noxdafox/pebble 147 and 50: join hung for a minute behind a pipe that was full."""
     with Server(cluster.ncpus, cluster.ppservers, key_file=cluster.key_file) as server:
         assert server.wait_for_nodes(cluster.nodes, PATIENCE)
-        jobs = [server.submit(bytes, (8 << 20,)) for _ in range(12)]
-        next(as_completed(jobs, PATIENCE))
-        for job in jobs:
-            job.cancel()
+        jobs = [server.submit(bytes, (8 << 20,)) for _ in range(24)]
+        with ThreadPoolExecutor(1) as waiter:
+            unwanted = waiter.submit(wait, jobs, PATIENCE)
+            next(as_completed(jobs, PATIENCE))
+            for job in jobs[::2]:
+                job.cancel()
+            began = time.monotonic()
+            server.destroy()
+            assert not unwanted.result(PATIENCE).not_done, "who waits is woken"
+    assert time.monotonic() - began < PATIENCE / 2
     assert all(job.done() for job in jobs)
 
 
@@ -167,8 +175,9 @@ def gone():
         yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-def test_a_server_that_is_not_there_is_named_and_delays_nobody(cluster, gone):
+def test_a_server_that_is_not_there_is_named_and_delays_nobody(cluster, gone, caplog):
     """uqfoundation/ppft 15 and 16, pathos 189: a server was silently not used, or all hung."""
+    caplog.set_level(logging.WARNING, "ppnext.network")
     servers = (*cluster.ppservers, gone)
     with Server(cluster.ncpus, servers, key_file=cluster.key_file) as server:
         assert not server.wait_for_nodes(cluster.nodes + 1, 0.5)
@@ -178,16 +187,21 @@ def test_a_server_that_is_not_there_is_named_and_delays_nobody(cluster, gone):
         while gone not in job.status():
             assert not job.wait(0.05)
         assert "nothing listens there" in job.status()
+    said = [it.getMessage() for it in caplog.records]
+    assert any(gone in it and "nothing listens there" in it for it in said)
 
 
 def test_what_no_node_has_is_said_at_once(server):
     """dask/distributed 7170: a job waited in silence for a resource that no worker has."""
-    job = server.submit(abs, (-1,), requires=("no-such-thing-at-all",))
-    while not job.status().startswith("waiting: no node can run it"):
-        assert not job.wait(0.05)
-    assert "no-such-thing-at-all" in job.status()
+    job = server.submit(abs, (-1,), resources={"tpu": 1})
+    assert job.status().startswith("waiting: no node can run it: ")
+    nodes = [node for node, slots in server.get_active_nodes().items() if slots]
+    assert all(f"{node} offers no tpu" in job.status() for node in nodes)
     assert server.submit(abs, (-2,)).result(PATIENCE) == 2
     assert job.cancel()
+    late = server.submit(abs, (-1,), resources={"tpu": 1}, deadline=0.2)
+    with pytest.raises(NoNodes, match="offers no tpu"):
+        late.result(PATIENCE)
 
 
 # Programs.

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from ppnext import Server
-from ppnext.errors import PoisonedJob, WorkerDied
+from ppnext.errors import JobExited, PoisonedJob, WorkerDied
 
 PATIENCE = 60.0
 """Seconds in which all of a story's jobs end on a busy machine."""
@@ -196,19 +196,33 @@ def test_a_job_whose_process_goes_without_an_answer_is_an_error(server):
     def vanish():
         os.execv(sys.executable, [sys.executable, "-c", "pass"])
 
-    for function in (leave, vanish, die):
-        job = server.submit(function, retry=False)
-        assert job.exception(PATIENCE) is not None
+    for function, kind, how in (
+        (leave, JobExited, "SystemExit"),
+        (vanish, WorkerDied, "exited with status 0"),
+        (die, WorkerDied, "exited with status 3"),
+    ):
+        with pytest.raises(kind, match=how):
+            server.submit(function, retry=False).result(PATIENCE)
 
 
 def test_the_cause_of_a_lost_job_is_told(server):
     """Parsl/parsl 1972, joblib/joblib 869: "manager lost", "a worker stopped", nothing else."""
-    job = server.submit(kill_itself, retry=False)
-    with pytest.raises(WorkerDied) as caught:
-        job.result(PATIENCE)
-    told = str(caught.value)
-    assert f"job {job.tid}" in told
-    assert "SIGKILL" in told
+
+    def speaks_and_dies():
+        os.write(2, b"the disk is on fire")
+        os._exit(3)
+
+    for function, how in (
+        (kill_itself, "was killed by SIGKILL"),
+        (speaks_and_dies, "exited with status 3; its last words: the disk is on fire"),
+    ):
+        job = server.submit(function, retry=False)
+        with pytest.raises(WorkerDied) as caught:
+            job.result(PATIENCE)
+        told = str(caught.value)
+        assert f"job {job.tid} was given up" in told
+        assert f"attempt {job.attempts} on {job.node}: " in told
+        assert how in told
 
 
 def test_jobs_that_are_cancelled_while_they_start_end_and_so_do_all_others(server):
