@@ -74,7 +74,8 @@ class PpnextError(Exception):
 
 
 class JobError(PpnextError):
-    """A job ended without a result. The message says what happened, where, and to which job."""
+    """A job ended without a result. The message says what happened; what ppnext itself has ended, to
+    which job and where."""
 
 
 class RemoteError(JobError):
@@ -117,7 +118,7 @@ class WorkerDied(JobError):
 
 
 class PoisonedJob(WorkerDied):
-    """A job's worker died under it as often as the poison limit allows."""
+    """Three workers have died under a job. The message says on which nodes, and how."""
 
 
 class NodeLost(JobError):
