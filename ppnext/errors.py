@@ -74,8 +74,8 @@ class PpnextError(Exception):
 
 
 class JobError(PpnextError):
-    """A job ended without a result. The message says what happened; what ppnext itself has ended, to
-    which job and where."""
+    """A job ended without a result. The message says what happened; if it was ppnext that ended the
+    job, it also says which job that was, and where it ran."""
 
 
 class RemoteError(JobError):

@@ -65,12 +65,34 @@ def computes(path: Path) -> None:
         pass
 
 
-def holds_on(path: Path) -> None:
-    """Ignore whatever can be ignored."""
+def ignores_sigint(path: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    note(path, str(os.getpid()))
+    time.sleep(FOR_EVER)  # until it is killed
+
+
+def blocks_all_signals(path: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGKILL})
     note(path, str(os.getpid()))
     time.sleep(FOR_EVER)  # until it is killed
+
+
+def catches_everything(path: Path) -> None:
+    note(path, str(os.getpid()))
+    while True:
+        try:
+            time.sleep(FOR_EVER)  # until it is interrupted, and again until it is killed
+        except BaseException:  # as careless code has it
+            continue
+
+
+def holds_on(path: Path) -> None:
+    """Ignore whatever can be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    blocks_all_signals(path)
+
+
+HOLD_ON = [ignores_sigint, blocks_all_signals, catches_everything, holds_on]
 
 
 def answers_anyway(path: Path) -> str:
@@ -157,8 +179,11 @@ def test_a_job_that_computes_is_interrupted(
     all_slots_work(server, cluster.slots, gate)
 
 
-def test_a_job_that_holds_on_is_killed_after_a_grace(server: Server, path: Path) -> None:
-    job = server.submit(holds_on, (path,))
+@pytest.mark.parametrize("func", HOLD_ON)
+def test_a_job_that_holds_on_is_killed_after_a_grace(
+    server: Server, path: Path, func: Callable[[Path], None]
+) -> None:
+    job = server.submit(func, (path,))
     [pid] = until(lambda: notes(path))
     began = time.monotonic()
     assert job.cancel()
@@ -185,6 +210,43 @@ def test_children_go_with_a_job_that_is_killed(server: Server, path: Path) -> No
     [child] = until(lambda: notes(path))
     job.cancel(kill=True)
     until(lambda: is_gone(int(child)))
+
+
+DAEMON = """
+import os, sys, time
+os.fork() and os._exit(0)
+os.setsid()
+os.fork() and os._exit(0)
+with open(sys.argv[1], "a") as file:
+    file.write(f"{os.getpid()}\\n")
+time.sleep(float(sys.argv[2]))  # until the test kills it
+"""
+
+
+def forks_a_daemon(path: Path, seconds: float) -> str:
+    """Start a process that belongs to nobody, and holds what the job prints."""
+    subprocess.run([sys.executable, "-c", DAEMON, str(path), str(FOR_EVER)], check=True)
+    time.sleep(seconds)  # until it is stopped, if that is long
+    return "done"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_job_that_forks_daemons_ends_and_nobody_waits_for_them(
+    server: Server, cluster: Cluster, gate: Any, path: Path
+) -> None:
+    try:
+        assert server.submit(forks_a_daemon, (path, 0.0)).result(PATIENCE) == "done"
+        late = server.submit(forks_a_daemon, (path, FOR_EVER), timeout=2.0)
+        assert isinstance(late.exception(PATIENCE), JobTimeout)
+        gone = server.submit(forks_a_daemon, (path, FOR_EVER))
+        until(lambda: len(notes(path)) == 3)
+        assert gone.cancel(kill=True)
+        all_slots_work(server, cluster.slots, gate)
+        # What has left its worker's session is nobody's: as docs/security.rst says.
+        assert not any(is_gone(int(pid)) for pid in notes(path))
+    finally:
+        for pid in notes(path):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def test_jobs_behind_one_that_is_cancelled_do_not_notice(
@@ -256,7 +318,7 @@ def test_a_job_that_takes_too_long_is_stopped_and_says_where_it_was(
     all_slots_work(server, cluster.slots, gate)
 
 
-@pytest.mark.parametrize("func", [computes, answers_anyway, holds_on])
+@pytest.mark.parametrize("func", [computes, answers_anyway, catches_everything, holds_on])
 def test_however_it_ends_then(server: Server, func: Any, path: Path) -> None:
     job = server.submit(func, (path,), timeout=0.2)
     assert isinstance(job.exception(PATIENCE), JobTimeout)
