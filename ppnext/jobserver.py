@@ -300,14 +300,14 @@ class Server:
     def explain(self, job: Job) -> Report:
         """Return what is known of a job: its state and each attempt, with node, times and cause.
 
-        ``print`` it. How its function is sent says ``job.shipping``."""
+        It can be printed. How its function is sent, ``job.shipping`` says."""
+        if getattr(job, "server", None) is not self:
+            raise TypeError(f"explain() takes a job of this server, not {job!r:.60}")
         return self._parts.client.history.report(job)
 
     def quarantine(self) -> list[Report]:
-        """Return the jobs that were given up because workers died under them, the latest last.
-
-        They are run again if they are submitted again. The last thousand are known.
-        """
+        """Return the last thousand jobs that were given up because workers died under them, the
+        latest last. They are run again if they are submitted again."""
         return self._parts.client.history.quarantine()
 
     # Nodes.

@@ -253,6 +253,15 @@ def test_the_environment_of_the_program_stays_as_it_was():
     assert dict(os.environ) == before
 
 
+def test_what_is_no_job_of_the_server_is_not_explained(idle):
+    job = idle.submit(abs, (-1,))
+    assert idle.explain(job).job == job.tid
+    with pytest.raises(TypeError, match="takes a job of this server, not 0"):
+        idle.explain(job.tid)
+    with Server(0) as other, pytest.raises(TypeError, match="takes a job of this server, not <Job"):
+        other.explain(job)
+
+
 def test_a_server_that_cannot_be_reached_is_explained_by_status(key_file):
     with Server(0, ("127.0.0.1:1",), key_file=key_file) as server:
         job = server.submit(abs, (1,))
