@@ -50,7 +50,7 @@ def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, out + err
 
 
-def test_running_jobs_end_and_the_others_go_elsewhere(
+def test_running_jobs_end_and_who_starts_meanwhile_is_not_meant(
     ppserver: PPServers, connect: Connect, stage: Stage, drain: Drain
 ) -> None:
     daemon = ppserver.start(workers=1)
