@@ -301,7 +301,7 @@ class Server:
         """Return what is known of a job: its state and each attempt, with node, times and cause.
 
         It can be printed. How its function is sent, ``job.shipping`` says."""
-        if getattr(job, "server", None) is not self:
+        if not hasattr(job, "server") or job.server is not self:
             raise TypeError(f"explain() takes a job of this server, not {job!r:.60}")
         return self._parts.client.history.report(job)
 
