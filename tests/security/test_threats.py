@@ -1,7 +1,7 @@
 """The threat table: which tests prove what about which threat.
 
-Each row is a threat, as the security documentation numbers them, and the tests that show what is
-done about it: on the pure protocol, on real sockets, and against real ppservers. The tests here
+Each row is a threat, with the number that tests have in their names, and the tests that show what
+is done about it: on the pure protocol, on real sockets, and against real ppservers. The tests here
 make sure that no row loses its tests by a renaming.
 
 ======  ==========================================================================================
