@@ -18,6 +18,8 @@ import hypothesis
 import psutil
 import pytest
 
+from tests.running import is_running
+
 __all__ = ["no_process_left_at_the_end", "no_process_left_behind", "pytest_plugins"]
 
 pytest_plugins = ["tests.ppserver_fixture", "tests.gate_fixture"]
@@ -31,14 +33,6 @@ STANDARD_LIBRARY_HELPER = "multiprocessing.resource_tracker"
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
-
-
-def is_running(process: psutil.Process) -> bool:
-    """Whether ``process`` still runs; a zombie does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def describe(process: psutil.Process) -> str:

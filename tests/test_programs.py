@@ -18,6 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.running import assert_gone
+
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 30.0
 
@@ -84,19 +86,6 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
 def workers_of(pid: int) -> list[psutil.Process]:
     """Return the processes below another one."""
     return psutil.Process(pid).children(recursive=True)
-
-
-def assert_gone(processes: list[psutil.Process]) -> None:
-    """Wait at most five seconds for processes to end."""
-    psutil.wait_procs(processes, timeout=5)
-    assert [it for it in processes if is_running(it)] == []
-
-
-def is_running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 # How programs are written.

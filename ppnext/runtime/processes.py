@@ -33,7 +33,6 @@ _START = (
     "from ppnext.worker.main import main; "
     "main(*map(int, sys.argv[2:]))"
 )
-_LAST_WORDS = 2000
 
 
 def check_platform() -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.chaos.machine import is_running
+from tests.running import is_running
 
 __all__ = [
     "MARK",

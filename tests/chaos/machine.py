@@ -22,7 +22,7 @@ import psutil
 from tests.chaos.errands import SEAT
 from tests.chaos.wires import Wire, mount_small, unmount
 
-__all__ = ["Machine", "is_running", "workers_of"]
+__all__ = ["Machine", "workers_of"]
 
 _LISTENS = re.compile(r"listens on \S+?:(\d+)[,;]")
 _PATIENCE = 30.0
@@ -179,11 +179,3 @@ def workers_of(pid: int) -> list[psutil.Process]:
                 if "ppnext.worker" in " ".join(child.cmdline()):
                     found.append(child)
     return found
-
-
-def is_running(process: psutil.Process) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

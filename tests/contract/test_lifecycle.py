@@ -11,6 +11,7 @@ import pytest
 
 from ppnext import Server
 from ppnext.errors import DestroyedServerError, JobCancelled
+from tests.running import assert_gone, is_running
 
 PATIENCE = 20.0
 
@@ -18,18 +19,6 @@ PATIENCE = 20.0
 def descendants():
     """Processes below this one, those of shared ppservers included, that are no zombies."""
     return {it for it in psutil.Process().children(recursive=True) if is_running(it)}
-
-
-def assert_gone(processes):
-    psutil.wait_procs(processes, timeout=5)
-    assert [it for it in processes if is_running(it)] == []
-
-
-def is_running(process):
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 # Cancelling.

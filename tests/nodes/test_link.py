@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from ppnext.errors import ProtocolError
@@ -35,6 +33,7 @@ from ppnext.wire.messages import (
     Unfit,
 )
 from ppnext.wire.payloads import Block, Payload
+from tests.descriptors import open_descriptors
 
 HELLO = Hello(PROTOCOL, "0", "3.12.0", "node1", 77, 2)
 DIGEST = b"d" * 32
@@ -390,13 +389,13 @@ def test_arguments_that_were_shared_are_taken_back(end):
     link = Link(NodeId(3), "n", NodeKind.WORKER, Owner(), 0.001, lambda link: None, sharing)
     link.attach(wire, wire)
     link.on_messages([Received(HELLO, b"")])
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     arguments = Block(WORTH_SHARING)
     link.run([job(5, Call(Definition(), arguments))])
     assert isinstance(wire.sent.pop()[1], Shared)
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert open_descriptors() == before + 1
     if end == "result":
         link.on_messages([Received(Result([Outcome(5, 1, 0, False, 0.5)]), b"")])
     else:
         link.on_messages([Received(Returned([(5, 1)], []), b"")])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from ppnext.runtime.passing import receive, send_passing
+from tests.descriptors import open_descriptors
 
 pytestmark = pytest.mark.skipif(
     not hasattr(socket, "CMSG_SPACE"), reason="this system passes no descriptors"
@@ -55,10 +56,6 @@ def content(tmp_path) -> Iterator[int]:
 def close_all(descriptors: object) -> None:
     for descriptor in descriptors:  # type: ignore[attr-defined]  # an object that was typed as such
         os.close(descriptor)
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_bytes_alone(pair: Pair) -> None:

@@ -19,6 +19,7 @@ from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import Define, Hello, Message, Run, Setup, Start
+from tests.descriptors import open_descriptors
 
 PATIENCE = 20.0
 
@@ -173,21 +174,21 @@ def test_what_a_worker_started_last_is_known_after_its_end(
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_an_ended_worker_leaves_no_descriptors(start: Callable[..., WorkerProcess]) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(3):
         worker = start()
         set_up(worker)
         worker.end()
     del worker
-    assert len(os.listdir("/proc/self/fd")) <= before + 3  # the notes of those still referred to
+    assert open_descriptors() <= before + 3  # the notes of those still referred to
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_a_worker_that_cannot_be_started_leaves_no_descriptors() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises((OSError, ValueError)):
         start_worker({"NUL": "in\0it"})
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_closed_socket_ends_the_worker(start: Callable[..., WorkerProcess]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from ppnext.errors import ProtocolError
 from ppnext.runtime.memfd import has_memfds
 from ppnext.runtime.segments import SMALLEST, Holdings, Segment, Segments
+from tests.descriptors import open_descriptors
 
 KIB, MIB = 1 << 10, 1 << 20
 NOTHING = Holdings(0, 0, 0, 0)
@@ -47,10 +48,6 @@ def written(segments: Segments, *parts: bytes) -> Segment:
 def passed(segment: Segment, receiver: Segments) -> Segment:
     """The same memory as another process would have it."""
     return receiver.receive(os.dup(segment.fileno()), segment.size)
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 # Without memfds, and below what pays.

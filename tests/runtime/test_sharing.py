@@ -24,6 +24,7 @@ from ppnext.runtime.sharing import WORTH_SHARING, Shared, Sharing
 from ppnext.runtime.streams import Stream
 from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import Offer, Outcome, Result
+from tests.descriptors import open_descriptors
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = 2 * WORTH_SHARING
@@ -56,10 +57,6 @@ def memory_of(made: Shared) -> int:
     descriptor = made.descriptor()
     assert descriptor is not None
     return os.fstat(descriptor).st_ino
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def run(source: str) -> str:

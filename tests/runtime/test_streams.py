@@ -31,6 +31,7 @@ from ppnext.wire.messages import (
     encode_control,
 )
 from ppnext.wire.payloads import Block, Payload, view_of
+from tests.descriptors import open_descriptors
 
 PATIENCE = 20.0
 RESULT = Result([Outcome(1, 1, 0, False, 0.5)])
@@ -387,11 +388,6 @@ def adopt(descriptor: int, size: int) -> Block:
         os.close(descriptor)
 
 
-def descriptors() -> int:
-    """How many descriptors this process has."""
-    return len(os.listdir("/proc/self/fd"))
-
-
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs memfd and /proc")
 
 
@@ -405,7 +401,7 @@ def memories() -> Iterator[list[Memory]]:
 
 @linux_only
 def test_memory_is_passed_along_and_keeps_its_place(pair: Pair, memories: list[Memory]) -> None:
-    before = descriptors()
+    before = open_descriptors()
 
     async def main() -> None:
         passing = [Connection(0.0, adopt=adopt, in_order=True) for _ in pair]
@@ -422,7 +418,7 @@ def test_memory_is_passed_along_and_keeps_its_place(pair: Pair, memories: list[M
         right.stream.close()
 
     asyncio.run(main())
-    assert descriptors() == before - len(pair)
+    assert open_descriptors() == before - len(pair)
 
 
 @linux_only
@@ -464,7 +460,7 @@ def test_a_descriptor_is_passed_once_however_its_message_is_cut(
 def test_descriptors_that_nobody_wanted_are_closed(
     pair: Pair, memories: list[Memory], adopted: bool
 ) -> None:
-    before = descriptors()
+    before = open_descriptors()
     rights = array.array("i", [memory.descriptor() for memory in memories[:9]])
     data = _frame(Offer(1)) if adopted else b"\xff" * 16
     pair[0].sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
@@ -478,14 +474,14 @@ def test_descriptors_that_nobody_wanted_are_closed(
             assert "unknown flags" in (await right.end() or "")
 
     asyncio.run(main())
-    assert descriptors() == before - 1  # the stream's socket
+    assert open_descriptors() == before - 1  # the stream's socket
 
 
 @linux_only
 def test_memory_that_is_not_as_long_as_it_was_said_ends_the_stream(
     pair: Pair, memories: list[Memory]
 ) -> None:
-    before = descriptors()
+    before = open_descriptors()
 
     async def main() -> None:
         right = End(pair[1], connection=Connection(0.0, adopt=adopt), passing=True)
@@ -496,12 +492,12 @@ def test_memory_that_is_not_as_long_as_it_was_said_ends_the_stream(
         assert "not the size" in (await right.end() or "")
 
     asyncio.run(main())
-    assert descriptors() == before - 1
+    assert open_descriptors() == before - 1
 
 
 @linux_only
 def test_a_stream_that_takes_no_descriptors_gets_none(pair: Pair, memories: list[Memory]) -> None:
-    before = descriptors()
+    before = open_descriptors()
     rights = array.array("i", [memories[0].descriptor()])
     pair[0].sendmsg([_frame(Offer(1))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
@@ -511,7 +507,7 @@ def test_a_stream_that_takes_no_descriptors_gets_none(pair: Pair, memories: list
         right.stream.close()
 
     asyncio.run(main())
-    assert descriptors() == before - 1
+    assert open_descriptors() == before - 1
 
 
 # Visits.

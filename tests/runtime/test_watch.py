@@ -11,6 +11,7 @@ import pytest
 
 from ppnext.runtime import watch
 from ppnext.runtime.watch import Watch
+from tests.descriptors import open_descriptors
 
 pytestmark = pytest.mark.skipif(not watch.is_possible, reason="this system has no such watch")
 
@@ -145,8 +146,8 @@ def test_a_number_that_is_used_again_is_another_descriptor(watched: Watched) -> 
 
 
 def test_the_end_leaves_no_descriptor() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     watched = Watched()
     watched.add()
     watched.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
