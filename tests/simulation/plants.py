@@ -8,12 +8,14 @@ from unittest.mock import patch
 
 from ppnext.nodes import remote
 from ppnext.nodes.link import Link
+from ppnext.runtime.streams import Stream
 from ppnext.sched.actions import Cause
 from ppnext.sched.model import JobId, JobState, NodeId, Ran, Status
 from ppnext.sched.policy import Policy
 from ppnext.sched.scheduler import Scheduler
 from ppnext.sched.stock import Amounts, Stock
-from ppnext.wire.connection import Heartbeat
+from ppnext.wire.connection import Heartbeat, Received
+from ppnext.wire.messages import Result
 from tests.simulation.world import Rules
 
 __all__ = ["DEAF", "ENDLESS", "RECKLESS", "bottomless", "unfenced"]
@@ -36,15 +38,32 @@ DEAF = Rules(heartbeat=Heartbeat(interval=1e9, dead=1e9))
 """A client never asks whether a daemon is still there."""
 
 
+class _Open(Stream):
+    """Is not closed when the other end has been silent for too long."""
+
+    def _end(self, cause: str | None) -> None:
+        if cause is not None and cause.startswith("nothing was heard"):
+            self._on_end(cause)
+        else:
+            super()._end(cause)
+
+
 class _Zombie(Link):
-    """Goes on listening to a node that has been given up."""
+    """Goes on listening to results of a node that has been given up."""
 
     _is_given_up = False
 
     def lose(self, cause: str, running: int | None = None) -> None:
-        if not self._is_given_up and self.hello is not None:
+        if not self._is_given_up:
             self._is_given_up = True
-            self._owner.on_lost(self, cause, running)
+            if self.hello is not None:
+                self._owner.on_lost(self, cause, running)
+            self._on_closed(self)
+
+    def on_messages(self, arrived: Sequence[Received]) -> None:
+        if self._is_given_up:
+            arrived = [it for it in arrived if isinstance(it.message, Result)]
+        super().on_messages(arrived)
 
 
 class _Careless(Scheduler):
@@ -77,5 +96,9 @@ def bottomless() -> Iterator[None]:
 @contextmanager
 def unfenced() -> Iterator[None]:
     """Let results of connections that have been given up count."""
-    with patch.object(remote, "Link", _Zombie), patch("ppnext.engine.Scheduler", _Careless):
+    with (
+        patch.object(remote, "Stream", _Open),
+        patch.object(remote, "Link", _Zombie),
+        patch("ppnext.engine.Scheduler", _Careless),
+    ):
         yield

@@ -149,10 +149,6 @@ def test_a_client_that_does_not_notice_silence_is_found() -> None:
     assert first_trouble(plants.DEAF).startswith(("not as it should be", "job "))
 
 
-def test_results_of_lost_connections_that_count_are_found() -> None:
-    assert first_trouble(bug=plants.unfenced())
-
-
 def test_things_that_are_lent_twice_are_found() -> None:
     assert "gpu" in first_trouble(bug=plants.bottomless())
 

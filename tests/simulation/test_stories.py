@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from tests.simulation import plants
 from tests.simulation.jobs import Plan
 from tests.simulation.world import Rules, World
 
@@ -92,6 +95,34 @@ def test_a_result_that_arrives_after_its_node_was_given_up_does_not_count() -> N
         lab.network.heal(*way)
     assert [plan.told for plan in plans] == [["result"], ["result"]]
     assert sum(len(plan.starts) for plan in plans) == 3
+
+
+def a_result_that_comes_late() -> list[Plan]:
+    """A daemon is given up as silent; its result comes while the job runs again here."""
+    with world(Rules(daemons=1, slots=1, clients=1, local=1)) as lab:
+        lab.clients[0].client.watchers = []  # no rescue: nothing is started again before
+        plans = submit(lab, 0, 8.0, 8.0)
+        lab.run(lab.kernel.now + 1.0)
+        way = lab.daemons[0].name, lab.clients[0].name
+        lab.network.cut(*way)
+        while max(len(plan.starts) for plan in plans) == 1:
+            lab.run(lab.kernel.now + 0.5)
+        lab.network.heal(*way)
+        lab.run(lab.kernel.now + 3.0)
+        assert sorted(plan.told for plan in plans) == [[], ["result"]]
+    return plans
+
+
+def test_a_result_that_comes_while_the_job_runs_again_does_not_count() -> None:
+    plans = a_result_that_comes_late()
+    assert [plan.told for plan in plans] == [["result"], ["result"]]
+    assert sorted(len(plan.starts) for plan in plans) == [1, 2]
+
+
+def test_if_it_did_count_that_would_be_found() -> None:
+    found = pytest.raises(AssertionError, match="attempt 1 was taken for that of attempt 2")
+    with plants.unfenced(), found:
+        a_result_that_comes_late()
 
 
 def test_one_job_is_not_kept_waiting_by_another_client_with_many() -> None:
