@@ -31,6 +31,9 @@ _STARTS = 20.0
 _HOLDING = 60.0
 """Seconds after which idle memory has been given back."""
 
+_SLACK = 4
+"""Descriptors that a client may open only after a while; what leaks by the job is many more."""
+
 
 def bound(lab: Laboratory) -> float:
     """Return within how many seconds all jobs have to end from now on.
@@ -39,10 +42,6 @@ def bound(lab: Laboratory) -> float:
     by one worker.
     """
     return lab.scale.silence + 1.0 + _STARTS + 2 * lab.ledger.seconds_left / lab.scale.local
-
-
-_SLACK = 4
-"""Descriptors that a client may open only after a while; what leaks by the job is many more."""
 
 
 async def ready(lab: Laboratory) -> None:

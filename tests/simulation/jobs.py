@@ -44,6 +44,13 @@ class Plan:
         bundle: content hash of what the worker has to fetch from the client before; empty for none.
         threads: how many slots it takes.
         gpus: how many of the machine's it takes.
+        submitted: when it was.
+        starts: when workers began to run it.
+        kills: how many workers it has killed.
+        twins_lost: second attempts that were lost with their nodes.
+        told: what the client was told of its end; the contract is: exactly one thing.
+        ended: when it was told so.
+        cancelled: whether the client has cancelled it.
     """
 
     client: int
@@ -62,7 +69,6 @@ class Plan:
     kills: int = 0
     twins_lost: int = 0
     told: list[str] = field(default_factory=list)
-    """What the client was told of its end; the contract is: exactly one thing."""
     ended: float | None = None
     cancelled: bool = False
 
