@@ -50,7 +50,8 @@ def _check(argument: str, name: object, amount: object) -> None:
     if isinstance(amount, bool) or not isinstance(amount, int):
         raise TypeError(f"{argument}: {name} must be a whole number, not {amount!r:.60}")
     if not 0 < amount <= _MANY:
-        raise ValueError(f"{argument}: {name} must be 1 or more, not {amount!r:.60}")
+        what = "1 or more" if amount < 1 else f"{_MANY} or less"
+        raise ValueError(f"{argument}: {name} must be {what}, not {amount!r:.60}")
 
 
 def parse_amounts(argument: str, given: Iterable[str]) -> tuple[tuple[str, int], ...]:
@@ -64,5 +65,6 @@ def parse_amounts(argument: str, given: Iterable[str]) -> tuple[tuple[str, int],
         name, equals, number = text.partition("=")
         if name in amounts:
             raise ValueError(f"{argument}: {name} is given twice")
-        amounts[name] = int(number) if number.isdecimal() else number if equals else 1
+        is_whole = number.removeprefix("-").isdecimal()
+        amounts[name] = int(number) if is_whole else number if equals else 1
     return check_amounts(argument, amounts)

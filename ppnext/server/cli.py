@@ -149,9 +149,13 @@ def _config(options: argparse.Namespace) -> Config:
 
 def _drain(options: argparse.Namespace) -> str | None:
     """Let ppservers that run here end; None if the daemon is to run, or a tool."""
-    if not hasattr(options, "drain"):
-        return None
     timeout = getattr(options, "drain_timeout", None)
+    if not hasattr(options, "drain"):
+        if timeout is not None:
+            raise ConfigError("--drain-timeout is how long --drain waits; say --drain as well")
+        return None
+    if timeout is not None and not timeout >= 0:
+        raise ConfigError(f"--drain-timeout must be 0 or more seconds, not {timeout:g}")
     return drain(runfiles.folders(os.environ), options.drain, timeout)
 
 

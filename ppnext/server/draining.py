@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import TIMEOUT_MAX, Thread
 
 from ppnext.errors import ConfigError, PpnextError
 from ppnext.runtime.runfiles import Running, running
@@ -62,5 +62,5 @@ def _all_end(meant: Sequence[Running], timeout: float | None) -> bool:
 
     waiting = Thread(target=wait, name="ppserver-drain", daemon=True)
     waiting.start()
-    waiting.join(timeout)
+    waiting.join(None if timeout is None else min(timeout, TIMEOUT_MAX))
     return not waiting.is_alive()

@@ -132,6 +132,29 @@ def test_a_host_name_is_no_address_to_listen_on(run: Run, key_file: Path) -> Non
     assert "--listen needs an IP address" in line
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            ("--drain-timeout", "5"),
+            "--drain-timeout is how long --drain waits; say --drain as well",
+        ),
+        (("--drain", "--drain-timeout", "-1"), "--drain-timeout must be 0 or more seconds, not -1"),
+        (
+            ("--drain", "--drain-timeout", "nan"),
+            "--drain-timeout must be 0 or more seconds, not nan",
+        ),
+        (("--drain", "1", "--drain-timeout", "inf"), "listens on 1 runs on this machine"),
+    ],
+)
+def test_a_time_for_draining_that_means_nothing_is_refused(
+    run: Run, args: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    places = {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)}
+    # A daemon that were started all the same would end by itself.
+    assert said in complaint(run(*args, "--port", "0", "--idle-exit", "1", env=places))
+
+
 def test_a_config_file_with_a_mistake_is_named(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "lab.toml"
     path.write_text("prot = 1\n")
