@@ -263,8 +263,12 @@ def test_jobs_behind_one_that_is_cancelled_do_not_notice(
 def test_cancelling_what_has_ended_does_nothing(server: Server) -> None:
     job = server.submit(abs, (-1,))
     assert job.result(PATIENCE) == 1
-    assert not job.cancel() and not job.cancel(kill=True) and not job.cancelled()
-    assert job() == 1
+    assert not job.cancel() and not job.cancel(kill=True) and not job.drop()
+    assert not job.cancelled() and job() == 1
+    failed = server.submit(divmod, (1, 0))
+    assert isinstance(failed.exception(PATIENCE), ZeroDivisionError)
+    assert not failed.cancel() and isinstance(failed.exception(0), ZeroDivisionError)
+    assert server.submit(abs, (-2,)).result(PATIENCE) == 2
 
 
 def test_a_group_is_cancelled_wherever_its_jobs_are(
@@ -464,8 +468,9 @@ def test_a_job_that_is_not_started_in_time_ends(
     assert not gate.arrived()
 
 
-def test_a_job_that_no_node_can_run_says_so_at_its_deadline(server: Server) -> None:
-    job = server.submit(abs, (-1,), node="nobody", requires=("python>=3",), deadline=0.2)
+def test_a_job_that_no_node_can_run_says_so_at_once_and_at_its_deadline(server: Server) -> None:
+    job = server.submit(abs, (-1,), node="nobody", requires=("python>=3",), deadline=0.5)
+    assert job.status().startswith("waiting: no node can run it: ")
     with pytest.raises(NoNodes, match="no node can run it: .* is not nobody"):
         job.result(PATIENCE)
 
