@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppnext.job import Job
 from ppnext.jobserver import Server
-from ppnext.terms import Asked
+from ppnext.terms import DEFAULT, Asked, agree
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -20,6 +20,9 @@ class Template:
 
     Args:
         job_server: where jobs are submitted; the others are those of ``Server.submit``.
+
+    Raises:
+        TypeError, ValueError: one of the terms is wrong; what else is, ``submit`` says.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Template:
         self.group = group
         self.globals = globals
         self.terms = terms
+        agree(DEFAULT, terms)  # so that what is wrong with them is said here
 
     def submit(self, *args: Any, **kwargs: Any) -> Job:
         """Submit a job with these arguments for the function; see ``Server.submit``."""

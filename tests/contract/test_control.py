@@ -643,7 +643,8 @@ def test_mistakes_are_named(terms: Any, kind: type[Exception], said: str) -> Non
         for call in (
             lambda: server.submit(abs, (1,), **terms),
             lambda: server.map(abs, [1], **terms),
-            lambda: Template(server, abs, **terms).submit(1),
+            lambda: Template(server, abs, **terms),
+            lambda: Executor(0, ppservers=("127.0.0.1:1",), **terms),
             lambda: Server(0, **terms),
         ):
             with pytest.raises(kind, match=said):
