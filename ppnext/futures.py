@@ -25,6 +25,8 @@ from ppnext.terms import DEFAULT, Asked, agree
 
 __all__ = ["Executor"]
 
+_TERMS = Asked.__annotations__.keys()
+
 _numbers = count(1)
 
 
@@ -61,8 +63,12 @@ class Executor(futures.Executor):
             terms = Asked()
         elif not isinstance(server, Server):
             raise TypeError(f"server must be a ppnext.Server, not {server!r:.60}")
-        elif max_workers is not None or not server_kwargs.keys() <= Asked.__annotations__.keys():
-            raise TypeError("a server that is given has its workers and settings already")
+        elif max_workers is not None or (no_terms := server_kwargs.keys() - _TERMS):
+            what = "max_workers" if max_workers is not None else min(no_terms)
+            raise TypeError(
+                "a server that is given has its workers and settings already; "
+                f"only terms are left, not {what!r}"
+            )
         else:
             self._server = server
             terms = cast(Asked, server_kwargs)

@@ -389,6 +389,8 @@ def test_a_server_that_is_given_has_its_settings(server: Server) -> None:
     for use in (lambda: Executor(2, server=server), lambda: Executor(server=server, proto=4)):
         with pytest.raises(TypeError, match="already"):
             use()
+    with pytest.raises(TypeError, match="only terms are left, not 'timout'"):
+        Executor(server=server, timout=1)
 
 
 def test_settings_go_to_the_server() -> None:
