@@ -168,7 +168,7 @@ class Server:
             callback: called as ``callback(*callbackargs, result)`` when the job has a result, in
                 a thread of the server's own; not called when the job raises.
             callbackargs: see ``callback``.
-            group: a label for ``wait``.
+            group: a label for ``wait`` and ``cancel``.
             globals: ``globals()``, to make all its functions, classes and modules available.
             kwargs: keyword arguments for ``func``.
             terms: limits, retries, priority and whatever else ``Asked`` names. What is not said is

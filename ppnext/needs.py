@@ -145,8 +145,13 @@ def fits(need: Need, facts: Facts) -> str | None:
 
 
 def _is_named(name: str, pattern: str) -> bool:
-    """Whether a node is meant by a pattern, with or without its port."""
-    return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(":")[0], pattern)
+    """Whether a node is meant by a name or a pattern, with or without its port.
+
+    The brackets of an IPv6 address mean something else in a pattern; in a name they are as written.
+    """
+    host = name.rpartition(":")[0]
+    names = (name, host, host.strip("[]"))
+    return pattern in names or any(fnmatchcase(it, pattern) for it in names)
 
 
 def _lack(requirement: Requirement, facts: Facts) -> str | None:

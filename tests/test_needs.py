@@ -49,6 +49,14 @@ def test_whether_a_node_fits(need: Need, lack: str | None) -> None:
     assert fits(need, NODE) == lack
 
 
+@pytest.mark.parametrize(
+    "node", ["[2001:db8::7]:60000", "[2001:db8::7]", "2001:db8::7", "2001:db8:*"]
+)
+def test_a_node_with_an_ipv6_address_is_named_as_it_is_written(node: str) -> None:
+    assert fits(Need(node=node), NODE._replace(name="[2001:db8::7]:60000")) is None
+    assert fits(Need(node=node), NODE._replace(name="[2001:db9::8]:60000")) == f"is not {node}"
+
+
 def test_an_older_node_holds_no_jobs_to_limits() -> None:
     assert fits(Need(limited=True), OLD) == "has an older ppnext, which cannot hold jobs to limits"
     assert fits(Need(), OLD) is None
