@@ -54,7 +54,7 @@ def test_an_argument_that_cannot_be_pickled_is_an_error_of_its_submit(server):
     """pyiron/executorlib 1057 and 1062: it ended the thread that served everybody."""
     before = server.submit(abs, (-1,))
     for _ in range(3):
-        with pytest.raises(NotShippable, match="not this one"):
+        with pytest.raises(NotShippable, match=r"Refusing.*not this one"):
             server.submit(len, ([Refusing()],))
     assert results_of([before, server.submit(abs, (-2,))]) == [1, 2]
     assert server.wait(timeout=PATIENCE)

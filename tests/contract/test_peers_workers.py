@@ -90,9 +90,10 @@ def test_the_neighbours_of_a_deadly_job_are_not_blamed(server):
     deadly = [server.submit(kill_itself) for _ in range(2)]
     jobs += [server.submit(abs, (-x,)) for x in range(60)]
     for job in deadly:
-        with pytest.raises(PoisonedJob, match="was killed by SIGKILL"):
+        with pytest.raises(PoisonedJob, match=r"3 times, on .* was killed by SIGKILL"):
             job.result(PATIENCE)
     assert results_of(jobs) == 2 * list(range(60))
+    assert sorted(it.job for it in server.quarantine()) == [job.tid for job in deadly]
 
 
 def test_a_map_ends_although_a_worker_is_killed_in_it(server, tmp_path):
