@@ -25,6 +25,7 @@ __all__ = [
     "end_all",
     "family",
     "marked",
+    "own_memory",
     "segments",
 ]
 
@@ -131,13 +132,22 @@ def end_all(processes: Iterable[psutil.Process]) -> None:
             process.send_signal(signal.SIGKILL)
 
 
+def own_memory(process: psutil.Process) -> int:
+    """Return how many bytes a process has for itself.
+
+    Payloads on their way are shared: they come and go with the jobs; ``segments`` tells what stays.
+    """
+    info = process.memory_info()
+    return int(info.rss - info.shared)
+
+
 class Slope(NamedTuple):
     """How the memory of a process has grown.
 
     Attributes:
         who: the process.
         seconds: for how long it was watched, after its warm-up.
-        per_minute: the slope of a line fitted to its resident memory, in bytes a minute.
+        per_minute: the slope of a line fitted to its own memory, in bytes a minute.
         error: standard error of the slope.
         grown: by how much the line has risen, in bytes.
     """
@@ -150,7 +160,7 @@ class Slope(NamedTuple):
 
 
 class Growth:
-    """Resident memory of processes over time."""
+    """Own memory of processes over time."""
 
     def __init__(self) -> None:
         self._samples: dict[tuple[str, int], list[tuple[float, int]]] = defaultdict(list)
@@ -158,7 +168,7 @@ class Growth:
     def sample(self, who: str, pid: int, now: float) -> None:
         """Note how much memory a process has."""
         with suppress(psutil.Error):
-            self.add(who, pid, now, psutil.Process(pid).memory_info().rss)
+            self.add(who, pid, now, own_memory(psutil.Process(pid)))
 
     def add(self, who: str, pid: int, now: float, size: int) -> None:
         """Note that a process had so many bytes."""

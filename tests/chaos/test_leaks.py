@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.chaos.leaks import Growth, Vigil, segments
+from tests.chaos.leaks import Growth, Vigil, own_memory, segments
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -76,6 +77,17 @@ def test_a_slope_is_that_of_the_line_after_the_warm_up() -> None:
     assert abs(steady.per_minute) < 3 * steady.error + 1
     assert leaking.per_minute == pytest.approx(60 * 1024, rel=0.02)
     assert leaking.grown == pytest.approx(leaking.seconds * 1024, rel=0.02)
+
+
+def test_memory_of_its_own_is_what_a_process_does_not_share() -> None:
+    this, size = psutil.Process(), 32 << 20
+    before = own_memory(this)
+    with mmap.mmap(-1, size) as shared:
+        shared.write(bytes(1) * size)
+        assert abs(own_memory(this) - before) < size // 2
+        copy = shared[:]
+        assert own_memory(this) - before > size // 2
+        del copy
 
 
 def test_segments_are_counted() -> None:
