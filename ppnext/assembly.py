@@ -52,6 +52,7 @@ class Assembly:
         client: the jobs that are out.
         pool: the worker processes.
         submitter: makes jobs of calls.
+        is_closed: whether all has been told to end.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Assembly:
         ship: tuple[str, ...],
         units: UnitFile,
     ) -> None:
+        self.is_closed = False
         roots = [*automatic_roots(), *ship_roots]
         outfitter = Outfitter(roots, ship)
         self.thread = LoopThread("ppnext-engine")
@@ -137,9 +139,13 @@ class Assembly:
         self.thread.spawn(remote.run())
 
     def close(self) -> None:
-        """End all workers and connections, and all jobs that have not ended."""
+        """End all workers and connections, and all jobs that have not ended.
+
+        May be called again, to finish what a signal has cut short.
+        """
         self.client.destroy()
         self.thread.post(self.pool.close)
         self.thread.stop()
         self.client.callbacks.stop()
         self._units.close()
+        self.is_closed = True

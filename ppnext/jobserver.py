@@ -367,11 +367,10 @@ class Server:
         Jobs that have not ended end with ``DestroyedServerError``; whoever waits for one wakes.
         May be called again, and from any thread.
         """
-        if self._destroyed:
-            return
-        self._destroyed = True
-        _servers.discard(self)
-        self._parts.close()
+        if not self._parts.is_closed:  # else all of it was done: a signal may have cut it short
+            self._destroyed = True
+            self._parts.close()
+            _servers.discard(self)
 
     def __enter__(self) -> Server:
         return self
@@ -386,7 +385,7 @@ class Server:
 
     def __del__(self) -> None:
         # A server that nobody can reach any more must not leave workers behind.
-        if not getattr(self, "_destroyed", True):
+        if hasattr(self, "_destroyed"):
             self.destroy()
 
     def __repr__(self) -> str:

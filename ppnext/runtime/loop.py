@@ -239,13 +239,13 @@ class LoopThread:
         return current_thread() is self._thread
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Cancel the tasks, stop the loop and wait for its thread."""
-        if self._stopped:
-            return
-        self._ready = False
-        self._stopped = True  # first: nobody else wakes a loop that may be closed already
-        self._calls.append((self._shut_down, ()))
-        self.loop.call_soon_threadsafe(self._make_calls)
+        """Cancel the tasks, stop the loop and wait for its thread. May be called again."""
+        with self.shield:
+            if not self._stopped:
+                self._ready = False
+                self._stopped = True  # first: nobody else wakes a loop that may be closed already
+                self._calls.append((self._shut_down, ()))
+                self.loop.call_soon_threadsafe(self._make_calls)
         if not self.is_current:  # it may be: where the garbage collector finds a server
             self._thread.join(timeout)
 
