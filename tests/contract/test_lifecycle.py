@@ -229,7 +229,7 @@ def test_destroy_at_once_after_the_start(cluster):
 
 
 @pytest.mark.parametrize("again", [Server.destroy, Server.__del__])
-@pytest.mark.parametrize("module, function", [("assembly", "close"), ("loop", "stop")])
+@pytest.mark.parametrize(("module", "function"), [("assembly", "close"), ("loop", "stop")])
 def test_who_is_interrupted_as_it_destroys_a_server_can_finish_it(module, function, again):
     def interrupt(frame, event, argument):
         code = frame.f_code
