@@ -7,6 +7,7 @@ here is a phase. The rest is made when something first needs it: ``concurrent.fu
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from threading import Lock
 from typing import Any
@@ -17,6 +18,12 @@ __all__ = ["CANCELLED", "FINISHED", "PENDING", "SENT", "LazyFuture", "lock"]
 
 lock = Lock()
 """Guards the steps of all jobs from one phase to the next: it is taken for an instant."""
+
+if hasattr(os, "register_at_fork"):
+    # Else a child might have it taken, by a thread that is not there.
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )
 
 PENDING, SENT, CANCELLED, FINISHED = range(4)
 

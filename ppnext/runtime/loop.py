@@ -249,6 +249,12 @@ class LoopThread:
         if not self.is_current:  # it may be: where the garbage collector finds a server
             self._thread.join(timeout)
 
+    def abandon(self) -> None:
+        """Let nobody in any more, in a child that was forked: it has no such thread."""
+        self._ready = False
+        self._stopped = True
+        self._lock = Lock()  # the thread may have held the other one
+
     def _shut_down(self) -> None:
         for task in self._tasks:
             task.cancel()
