@@ -229,8 +229,8 @@ class Server:
             chunksize: calls that go as one job; ``"auto"`` for as many as make some milliseconds,
                 which is learnt while it runs.
             ordered: whether results come in the order of the arguments, or as they are there.
-            terms: as for ``submit``; ``timeout``, ``max_memory``, ``nice`` and ``retry_on`` are
-                those of a call, and each call then goes as one job.
+            terms: as for ``submit``; ``timeout``, ``max_memory``, ``nice``, ``retry_on`` and a
+                ``retry`` that is not True are those of a call, and each call then goes as one job.
 
         Raises:
             TypeError, ValueError: an argument is wrong.
@@ -252,7 +252,8 @@ class Server:
         if self._destroyed:
             raise DestroyedServerError("the job server has been destroyed and takes no jobs")
         agreed = agree(self._terms, terms) if terms else self._terms
-        if (agreed.limits is not None or agreed.retry_on) and chunksize == "auto":
+        is_each = agreed.limits is not None or agreed.retry_on or agreed.retries is not None
+        if is_each and chunksize == "auto":
             chunksize = 1
         return self._parts.submitter.map(
             self, self._slots, func, iterables, chunksize, ordered, keep_going, group, agreed
