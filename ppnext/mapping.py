@@ -43,6 +43,9 @@ _PIECE = 256
 _PARTS = 1000
 """Most parts into which a chunk that failed as a whole is divided."""
 
+_ENDED = (DestroyedServerError, CancelledError)
+"""What a chunk fails with that somebody has ended."""
+
 
 class ChunkJob(Protocol):
     """What is asked of the job of a chunk; a ``Job`` has it."""
@@ -354,10 +357,10 @@ class MapRun:
                 chunk.rest = self._submit(calls[made:], chunk.first + made)
             elif chunk.error is not None and self._keep_going:
                 chunk.rest = self._divide(calls[made + 1 :], chunk.first + made + 1)
-        elif len(calls) == 1 or isinstance(failure, (DestroyedServerError, CancelledError)) or not self._again:
-            chunk.error = failure
-        else:
+        elif len(calls) > 1 and self._again and not isinstance(failure, _ENDED):
             chunk.rest = self._divide(calls, chunk.first)
+        else:
+            chunk.error = failure
 
     def _divide(self, calls: list[object], first: int) -> list[Chunk]:
         size = -(-len(calls) // _PARTS) or 1
