@@ -27,7 +27,7 @@ from ppnext.history import History
 from ppnext.job import Job, mark_finished, mark_sent, unended
 from ppnext.needs import Facts, Need
 from ppnext.nodes.link import Link
-from ppnext.outbox import Outbox
+from ppnext.outbox import Outbox, Room
 from ppnext.provisions import Provisions
 from ppnext.retrying import Raised, Retrying
 from ppnext.roster import Roster
@@ -238,10 +238,10 @@ class Client:
         """
         engine = self.engine
 
-        def has_room(priority: int) -> bool:
-            return engine.pools.waiting_from(priority) < _FEW_WAIT or engine.open_slots > 0
+        def room() -> Room:
+            return Room(_FEW_WAIT, engine.pools.waiting_by_priority(), engine.open_slots > 0)
 
-        while jobs := self._backlog.take(_FEW_WAIT, has_room):
+        while self._backlog and (jobs := self._backlog.take(_FEW_WAIT, room().has)):
             wanted = unended(jobs)
             engine.submit(self.fitting.states_of(wanted))
             if len(wanted) < len(jobs):
