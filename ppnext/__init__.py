@@ -6,6 +6,7 @@ The map of the house::
     futures      Executor: the interface of concurrent.futures
     template     a function with its settings, to be given arguments only
     assembly     what stands behind one Server, put together
+    forked       what a client is in a child that its process has forked
     submitter    makes jobs of calls
     network      which ppservers to work with, and the key for them
     mapper       starts maps

@@ -11,8 +11,10 @@ import socket
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from ppnext.client import Client
+from ppnext.forked import Forked
 from ppnext.nodes.local import WorkerPool
 from ppnext.nodes.relief import Relief
 from ppnext.rescue import Rescue
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from ppnext.wire.keys import Key
 
 __all__ = ["Assembly"]
+
+
+_assemblies: WeakSet[Assembly] = WeakSet()
 
 
 class Assembly:
@@ -52,6 +57,7 @@ class Assembly:
         client: the jobs that are out.
         pool: the worker processes.
         submitter: makes jobs of calls.
+        is_closed: whether all has been told to end.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Assembly:
         ship: tuple[str, ...],
         units: UnitFile,
     ) -> None:
+        self.is_closed = False
         roots = [*automatic_roots(), *ship_roots]
         outfitter = Outfitter(roots, ship)
         self.thread = LoopThread("ppnext-engine")
@@ -94,6 +101,7 @@ class Assembly:
         self.client.watchers.append(relief.watch)
         self.submitter = Submitter(self.client, sharing, outfitter, proto)
         self.thread.post(self.pool.resize, ncpus)
+        _assemblies.add(self)
 
     def use_network(self, network: Network, key: Key, silence: float, rescue: bool) -> None:
         """Look for ppservers and use them from now on.
@@ -137,9 +145,29 @@ class Assembly:
         self.thread.spawn(remote.run())
 
     def close(self) -> None:
-        """End all workers and connections, and all jobs that have not ended."""
+        """End all workers and connections, and all jobs that have not ended.
+
+        May be called again, to finish what a signal has cut short.
+        """
         self.client.destroy()
         self.thread.post(self.pool.close)
         self.thread.stop()
         self.client.callbacks.stop()
         self._units.close()
+        self.is_closed = True
+
+    def abandon(self) -> None:
+        """Have nothing to do with it any more, in a child that was forked: it is the parent's."""
+        self.is_closed = True
+        self.thread.abandon()
+        self.client.__class__ = Forked
+        self._units.abandon()
+
+
+def _abandon_all() -> None:
+    for assembly in list(_assemblies):
+        assembly.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

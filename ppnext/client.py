@@ -27,12 +27,12 @@ from ppnext.history import History
 from ppnext.job import Job, mark_finished, mark_sent, unended
 from ppnext.needs import Facts, Need
 from ppnext.nodes.link import Link
-from ppnext.outbox import Outbox
+from ppnext.outbox import Outbox, Room
 from ppnext.provisions import Provisions
 from ppnext.retrying import Raised, Retrying
 from ppnext.roster import Roster
 from ppnext.runtime.attendance import Attendance
-from ppnext.runtime.loop import LoopThread
+from ppnext.runtime.loop import LoopStopped, LoopThread
 from ppnext.runtime.sharing import Shared, Sharing
 from ppnext.runtime.watch import is_possible as can_watch
 from ppnext.sched.actions import Cause
@@ -151,7 +151,7 @@ class Client:
         """
         if self._callbacks.is_current:
             raise RuntimeError("a callback cannot wait for jobs: it would wait for itself")
-        if not self._destroyed:
+        with suppress(LoopStopped):
             self._thread.ask(lambda: None)  # all that was submitted before counts
         return self._groups.wait(group, timeout)
 
@@ -166,9 +166,9 @@ class Client:
 
     def open_jobs(self, group: str | None) -> list[Job]:
         """Return the jobs that have not ended, of a group or of all."""
-        if self._destroyed:
-            return []
-        jobs = dict.fromkeys(self._thread.ask(self._open_jobs))
+        jobs: dict[Job, None] = {}
+        with suppress(LoopStopped):
+            jobs = dict.fromkeys(self._thread.ask(self._open_jobs))
         return [job for job in jobs if not job.done() and group in (None, job.group)]
 
     def _open_jobs(self) -> list[Job]:
@@ -182,9 +182,9 @@ class Client:
         if job.done():
             where = f" on {job.node}" if job.node else ""
             return f"finished{where}, attempt {job.attempts}"
-        if self._destroyed:
-            return "its server was destroyed"
-        return self._thread.ask(lambda: self._describe(job))
+        with suppress(LoopStopped):
+            return self._thread.ask(lambda: self._describe(job))
+        return "its server was destroyed"
 
     def destroy(self) -> None:
         """End all jobs that have not ended, and wake everybody who waits for one."""
@@ -238,10 +238,10 @@ class Client:
         """
         engine = self.engine
 
-        def has_room(priority: int) -> bool:
-            return engine.pools.waiting_from(priority) < _FEW_WAIT or engine.open_slots > 0
+        def room() -> Room:
+            return Room(_FEW_WAIT, engine.pools.waiting_by_priority(), engine.open_slots > 0)
 
-        while jobs := self._backlog.take(_FEW_WAIT, has_room):
+        while self._backlog and (jobs := self._backlog.take(_FEW_WAIT, room().has)):
             wanted = unended(jobs)
             engine.submit(self.fitting.states_of(wanted))
             if len(wanted) < len(jobs):
@@ -282,7 +282,7 @@ class Client:
     def _called(self, group: str) -> None:  # in the callbacks' thread
         if self._inbox or self._is_posted or self._is_taking:
             # What it has submitted counts before it counts no more.
-            with suppress(RuntimeError):  # nothing counts any more: the loop has been stopped
+            with suppress(LoopStopped):  # nothing counts any more
                 self._thread.ask(lambda: None)
         self._groups.called(group)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
 from itertools import count
 from queue import Empty, SimpleQueue
-from threading import RLock, Thread
+from threading import TIMEOUT_MAX, RLock, Thread
 from time import monotonic
 from typing import Any, cast
 from weakref import WeakSet
@@ -223,7 +223,7 @@ class _Map:
 
     def _next(self, end: float | None) -> tuple[list[object], BaseException | None] | None:
         try:
-            left = None if end is None else max(0.0, end - monotonic())
+            left = None if end is None else min(max(0.0, end - monotonic()), TIMEOUT_MAX)
             return self._outcomes.get(timeout=left)
         except Empty:
             raise futures.TimeoutError("the results were not there in time") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from threading import Condition
+from threading import TIMEOUT_MAX, Condition
 
 from ppnext.job import Job
 
@@ -89,10 +89,12 @@ class Groups:
                 return group not in self._jobs and group not in self._calling
             return not self._jobs and not self._calling
 
+        # As ``Job.wait`` takes it: infinity is for ever, and what is no number no time.
+        seconds = None if timeout is None else min(max(0.0, timeout), TIMEOUT_MAX)
         with self._changed:
             self._waiting += 1
             try:
-                return self._changed.wait_for(nothing_left, timeout)
+                return self._changed.wait_for(nothing_left, seconds)
             finally:
                 self._waiting -= 1
 

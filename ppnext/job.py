@@ -285,9 +285,10 @@ class Job(LazyFuture):
         """Wait for the end of the job. Return whether it has ended."""
         sleeper = self._owner.attend(self) or taken_lock()
         with lock:
-            if self._phase >= CANCELLED:
-                return True
             self._sleepers += (sleeper,)
+            if self._phase >= CANCELLED:  # looked at last: a handler of signals may have ended it
+                self._sleepers = ()
+                return True
         try:
             if timeout is None:
                 return sleeper.acquire()

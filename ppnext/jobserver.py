@@ -229,8 +229,8 @@ class Server:
             chunksize: calls that go as one job; ``"auto"`` for as many as make some milliseconds,
                 which is learnt while it runs.
             ordered: whether results come in the order of the arguments, or as they are there.
-            terms: as for ``submit``; ``timeout``, ``max_memory``, ``nice`` and ``retry_on`` are
-                those of a call, and each call then goes as one job.
+            terms: as for ``submit``; ``timeout``, ``max_memory``, ``nice``, ``retry_on`` and a
+                ``retry`` that is not True are those of a call, and each call then goes as one job.
 
         Raises:
             TypeError, ValueError: an argument is wrong.
@@ -252,7 +252,8 @@ class Server:
         if self._destroyed:
             raise DestroyedServerError("the job server has been destroyed and takes no jobs")
         agreed = agree(self._terms, terms) if terms else self._terms
-        if (agreed.limits is not None or agreed.retry_on) and chunksize == "auto":
+        is_each = agreed.limits is not None or agreed.retry_on or agreed.retries is not None
+        if is_each and chunksize == "auto":
             chunksize = 1
         return self._parts.submitter.map(
             self, self._slots, func, iterables, chunksize, ordered, keep_going, group, agreed
@@ -367,11 +368,10 @@ class Server:
         Jobs that have not ended end with ``DestroyedServerError``; whoever waits for one wakes.
         May be called again, and from any thread.
         """
-        if self._destroyed:
-            return
-        self._destroyed = True
-        _servers.discard(self)
-        self._parts.close()
+        if not self._parts.is_closed:  # else all of it was done: a signal may have cut it short
+            self._destroyed = True
+            self._parts.close()
+            _servers.discard(self)
 
     def __enter__(self) -> Server:
         return self
@@ -386,7 +386,7 @@ class Server:
 
     def __del__(self) -> None:
         # A server that nobody can reach any more must not leave workers behind.
-        if not getattr(self, "_destroyed", True):
+        if hasattr(self, "_destroyed"):
             self.destroy()
 
     def __repr__(self) -> str:

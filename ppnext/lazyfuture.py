@@ -7,16 +7,24 @@ here is a phase. The rest is made when something first needs it: ``concurrent.fu
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from ppnext.wire.payloads import Payload
 
 __all__ = ["CANCELLED", "FINISHED", "PENDING", "SENT", "LazyFuture", "lock"]
 
-lock = Lock()
-"""Guards the steps of all jobs from one phase to the next: it is taken for an instant."""
+lock = RLock()
+"""Guards the steps of all jobs from one phase to the next: it is taken for an instant. A handler of
+signals that comes in this instant may take it again, to cancel a job."""
+
+if hasattr(os, "register_at_fork"):
+    # Else a child might have it taken, by a thread that is not there.
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )
 
 PENDING, SENT, CANCELLED, FINISHED = range(4)
 
@@ -61,6 +69,8 @@ class LazyFuture(Future[Any]):
             # Who sees it may lock it and then wait for this lock: nobody does before it is ready.
             made = Future[Any]()
             self._tell(made)
+            if self._is_future:
+                return  # a handler of signals needed it meanwhile
             vars(self).update(vars(made))
             self._is_future = True
 

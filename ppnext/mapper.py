@@ -46,6 +46,7 @@ class Mapper:
         chunksize: object,
         ordered: object = True,
         keep_going: bool = False,
+        again: bool = True,
     ) -> MapRun:
         """Return a map, not started; see ``Server.map`` and ``MapRun``.
 
@@ -73,6 +74,7 @@ class Mapper:
             expected=expected,
             ordered=bool(ordered),
             keep_going=keep_going,
+            again=again,
         )
 
     def _encode(self, calls: list[object], patience: float, star: bool) -> bytes | Parts:

@@ -10,7 +10,7 @@ be out, ``ChunkPolicy`` says.
   submitted anew.
 * Of a chunk that ends without telling what became of its calls (workers died under it, an argument
   cannot be rebuilt there, a result cannot be pickled) each call is submitted on its own, so that
-  only the guilty one fails.
+  only the guilty one fails; unless calls may not be made again, for some of them have been.
 * Calls behind one that raises are not begun, unless that is asked for; those of other chunks may
   have been made.
 """
@@ -42,6 +42,9 @@ _PIECE = 256
 
 _PARTS = 1000
 """Most parts into which a chunk that failed as a whole is divided."""
+
+_ENDED = (DestroyedServerError, CancelledError)
+"""What a chunk fails with that somebody has ended."""
 
 
 class ChunkJob(Protocol):
@@ -151,6 +154,7 @@ class MapRun:
         expected: how many inputs there are, if that is known; it need not be right.
         ordered: whether results come in the order of the calls, or as they are there.
         keep_going: whether calls behind one that raises are still made.
+        again: whether calls may be made again of a chunk that does not tell what became of them.
         clock: seconds that go by.
     """
 
@@ -164,6 +168,7 @@ class MapRun:
         expected: int | None = None,
         ordered: bool = True,
         keep_going: bool = False,
+        again: bool = True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._submit_chunk = submit
@@ -174,6 +179,7 @@ class MapRun:
         self._patience = _PATIENCE if policy.fixed is None else float("inf")
         self._ordered = ordered
         self._keep_going = keep_going
+        self._again = again
         self._clock = clock
         self._pulled = 0
         self._slow_source = False
@@ -351,10 +357,10 @@ class MapRun:
                 chunk.rest = self._submit(calls[made:], chunk.first + made)
             elif chunk.error is not None and self._keep_going:
                 chunk.rest = self._divide(calls[made + 1 :], chunk.first + made + 1)
-        elif len(calls) == 1 or isinstance(failure, (DestroyedServerError, CancelledError)):
-            chunk.error = failure
-        else:
+        elif len(calls) > 1 and self._again and not isinstance(failure, _ENDED):
             chunk.rest = self._divide(calls, chunk.first)
+        else:
+            chunk.error = failure
 
     def _divide(self, calls: list[object], first: int) -> list[Chunk]:
         size = -(-len(calls) // _PARTS) or 1

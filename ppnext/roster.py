@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from threading import Condition
+from threading import TIMEOUT_MAX, Condition
 
 from ppnext.nodes.link import Link
 from ppnext.stats import NodeStats
@@ -35,8 +35,10 @@ class Roster:
 
     def wait_for(self, number: int, timeout: float | None, is_over: Callable[[], bool]) -> bool:
         """Wait until this many nodes are connected, or it is over. Return whether they are."""
+        # As ``Job.wait`` takes it: infinity is for ever, and what is no number no time.
+        seconds = None if timeout is None else min(max(0.0, timeout), TIMEOUT_MAX)
         with self._changed:
-            self._changed.wait_for(lambda: is_over() or len(self.active()) >= number, timeout)
+            self._changed.wait_for(lambda: is_over() or len(self.active()) >= number, seconds)
             return not is_over() and len(self.active()) >= number
 
     def wake(self) -> None:

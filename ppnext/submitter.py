@@ -90,7 +90,10 @@ class Submitter:
             self._client.submit(job, eager=True)
             return job
 
-        return self._mapper.start(submit, slots, func, iterables, chunksize, ordered, keep_going)
+        again = terms.retries is None
+        return self._mapper.start(
+            submit, slots, func, iterables, chunksize, ordered, keep_going, again
+        )
 
     def _job(
         self,

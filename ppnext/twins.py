@@ -85,7 +85,8 @@ class Twins:
 
     def __len__(self) -> int:
         """How many attempts there are besides those that everybody knows of."""
-        return sum(it.twin is not None and it.ending is None for it in self._pairs.values())
+        # Of a copy: it is asked for in any thread.
+        return sum(it.twin is not None and it.ending is None for it in list(self._pairs.values()))
 
     def may_have(self, state: JobState) -> bool:
         """Whether a job that has been sent to a node may be given a twin now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import subprocess
 import sys
@@ -195,6 +196,7 @@ def test_timeouts_are_counted_from_the_call(executor: Executor, gate: Any) -> No
         next(results)
     gate.release(10)
     assert list(executor.map(abs, [1, 2], timeout=PATIENCE)) == [1, 2]
+    assert list(executor.map(abs, [1, 2], timeout=math.inf)) == [1, 2]
 
 
 def test_results_that_are_there_know_no_timeout(executor: Executor) -> None:

@@ -588,3 +588,29 @@ def test_a_million_queued_jobs_fit_into_memory(owner):
     job = make(owner, 10**6)
     parts = [job, job.tid, *([job.__dict__] if future_state(job) else [])]
     assert sum(map(sys.getsizeof, parts)) < 600
+
+
+def test_a_handler_of_signals_may_cancel_a_job_at_any_moment_of_a_wait(owner):
+    def wait_and_cancel_at(moment: int) -> bool:
+        job, lines = make(owner), 0
+
+        def look(frame, event, argument):
+            nonlocal lines
+            if frame.f_code.co_name != "_await":
+                return None
+            lines += event == "line"
+            if event == "line" and lines == moment:
+                assert job.cancel()
+            return look
+
+        sys.settrace(look)
+        try:
+            job.wait(PATIENCE)
+        finally:
+            sys.settrace(None)
+        assert job.cancelled() == (moment <= lines)
+        return moment <= lines
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = [pool.submit(wait_and_cancel_at, it).result(PATIENCE) for it in range(1, 6)]
+    assert ended == [True] * 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ppnext.job import Job
-from ppnext.outbox import Outbox
+from ppnext.outbox import Outbox, Room
 from ppnext.terms import Terms
 
 
@@ -14,7 +14,7 @@ def made(tid: int, priority: int = 0) -> Job:
     return Job(None, tid, "", None, None, b"", terms=Terms(priority=priority))  # type: ignore[arg-type]  # neither owner nor function is asked
 
 
-def always(priority: int) -> bool:
+def always(priority: int, taken: int) -> bool:
     return True
 
 
@@ -28,7 +28,6 @@ def taken(outbox: Outbox) -> list[int]:
     """Take all jobs; return their numbers."""
     numbers = []
     while jobs := outbox.take(2, always):
-        assert len({job.terms.priority for job in jobs}) == 1
         numbers += [job.tid for job in jobs]
     return numbers
 
@@ -58,21 +57,44 @@ def test_no_more_are_taken_than_are_wanted(outbox: Outbox) -> None:
 
 def test_without_room_none_is_taken(outbox: Outbox) -> None:
     outbox.extend([made(0), made(1, 2)])
-    assert outbox.take(5, lambda priority: False) == []
+    assert outbox.take(5, lambda priority, taken: False) == []
     assert len(outbox) == 2
 
 
-def test_a_priority_without_room_does_not_hold_up_the_next(outbox: Outbox) -> None:
-    outbox.extend([made(0), made(1, 2), made(2, -1)])
-    assert [job.tid for job in outbox.take(5, lambda priority: priority < 2)] == [0]
+def test_jobs_of_several_priorities_are_taken_at_once_as_far_as_there_is_room(
+    outbox: Outbox,
+) -> None:
+    outbox.extend([made(0), made(1, 2), made(2, -1), made(3, 2)])
+    asked: list[tuple[int, int]] = []
+
+    def has_room(priority: int, taken: int) -> bool:
+        asked.append((priority, taken))
+        return priority >= 0
+
+    assert [job.tid for job in outbox.take(5, has_room)] == [1, 3, 0]
+    assert asked == [(2, 0), (0, 2), (-1, 3)]
+    assert outbox and [job.tid for job in outbox.take(1, always)] == [2]
+    assert not outbox
 
 
-def test_room_is_asked_for_only_where_jobs_are(outbox: Outbox) -> None:
-    outbox.extend([made(0, 9), made(1, 1)])
-    outbox.take(1, always)
-    asked: list[int] = []
-    outbox.take(1, lambda priority: bool(asked.append(priority)) or True)
-    assert asked == [1]
+def test_only_what_waits_with_a_higher_or_the_same_priority_takes_room() -> None:
+    room = Room(10, [(-3, 100), (0, 4), (2, 3)], is_open=False)
+    assert room.has(5, 9) and not room.has(5, 10)
+    assert room.has(2, 6) and not room.has(2, 7)
+    assert room.has(1, 6) and not room.has(1, 7)
+    assert room.has(0, 2) and not room.has(0, 3)
+    assert not room.has(-3, 0)
+    assert Room(10, [(0, 100)], is_open=True).has(-1, 1000)
+
+
+def test_as_many_priorities_as_jobs_take_no_time(outbox: Outbox) -> None:
+    outbox.extend(made(tid, -tid) for tid in range(20_000))
+    looks: list[int] = []
+    for _ in range(4):
+        jobs = outbox.take(5000, lambda priority, taken: bool(looks.append(priority)) or True)
+        assert len(jobs) == 5000
+    assert len(looks) == 20_000 and len(outbox) == 0
+    assert outbox._queues == {} and outbox._order == []  # nothing is left of them
 
 
 def test_how_many_are_before_a_job(outbox: Outbox) -> None:

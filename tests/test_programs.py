@@ -378,3 +378,56 @@ def test_a_forked_child_of_the_program_does_not_end_its_workers(programs):
     # Newer Pythons warn of every fork in a process with threads.
     quiet = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
     assert programs.run(script, **quiet) == "1\n2\n"
+
+
+def test_a_forked_child_of_the_program_neither_adds_to_its_jobs_nor_takes_their_results(programs):
+    script = programs.script(
+        """
+        import os, signal
+        import ppnext
+
+        def double(x):
+            return 2 * x
+
+        def wait(path):
+            with open(path):
+                return "done"
+
+        def attempt(call):
+            try:
+                print(call())
+            except ppnext.PpnextError as error:
+                print(str(error)[:23])
+
+        os.mkfifo("way")
+        server = ppnext.Server(1, offers={"gpu": 1})
+        assert server.submit(double, (1,))() == 2
+        job = server.submit(wait, ("way",))
+        while not job.running():
+            pass
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            attempt(lambda: server.submit(double, (1,)).result(10))
+            attempt(lambda: list(server.map(double, [1])))
+            attempt(lambda: job.result(10))
+            attempt(job.status)
+            attempt(lambda: server.wait(timeout=10))
+            attempt(server.cancel)
+            attempt(lambda: server.wait_for_nodes(1, 10))
+            server.destroy()
+            with ppnext.Server(1) as own:
+                attempt(own.submit(double, (5,)))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with open("way", "w"):
+            pass
+        assert job.result(20) == "done"
+        assert [server.submit(double, (x,)).result(20) for x in range(9)] == list(range(0, 18, 2))
+        print("fine")
+        """
+    )
+    quiet = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    told = "this process was forked"
+    lines = [told, told, told, "in the process that has forked this one", "True", "0", "False"]
+    assert programs.run(script, **quiet).splitlines() == [*lines, "10", "fine"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import pytest
 
 from ppnext.sched.invariants import check
@@ -42,6 +45,21 @@ def test_a_twin_runs_elsewhere_and_is_no_job_of_its_own(both: Both) -> None:
     assert both.job.attempts == 2
     assert len(both.lab.twins) == 1 and both.lab.engine.unfinished == 2
     assert both.lab.twins.node_of(both.job) == "quick"
+
+
+def test_twins_may_be_counted_while_they_end(both: Both) -> None:
+    def end(frame: FrameType, event: str, argument: object) -> object:
+        if frame.f_code.co_name == "<genexpr>":
+            sys.settrace(None)
+            both.quick.answers()
+        return None
+
+    sys.settrace(end)
+    try:
+        len(both.lab.twins)
+    finally:
+        sys.settrace(None)
+    assert both.ended and len(both.lab.twins) == 0
 
 
 def test_the_twin_is_first(both: Both) -> None:

@@ -18,13 +18,13 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Lock, Thread, current_thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ppnext.runtime import watch
 from ppnext.runtime.signals import Shield
 from ppnext.runtime.watch import Watch
 
-__all__ = ["LoopThread", "Turn", "new_loop"]
+__all__ = ["LoopStopped", "LoopThread", "Turn", "new_loop"]
 
 T = TypeVar("T")
 
@@ -126,6 +126,13 @@ class _LockedSelector(selectors.DefaultSelector):
         return [(key, mask) for key, mask in events if watched.get(key.fileobj) is key]
 
 
+class LoopStopped(RuntimeError):
+    """The event loop has been stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("the event loop has been stopped")
+
+
 class LoopThread:
     """An event loop in a daemon thread, and the way in for other threads.
 
@@ -143,7 +150,10 @@ class LoopThread:
         self._stopped = False
         # Whether the loop runs: before, and after it, nobody may visit.
         self._ready = False
+        self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()
+        # What threads that ask wait for.
+        self._asked: set[Future[Any]] = set()
         # For what must not be left half done by the main thread, if a signal comes.
         self.shield = Shield()
         # Whoever holds it may touch what the loop owns.
@@ -205,16 +215,15 @@ class LoopThread:
                 finally:
                     self.turn.end_visit()
 
-    def ask(self, call: Callable[[], T], timeout: float = 10.0) -> T:
-        """Have the loop call ``call`` and return what it returns. Not from the loop's thread.
+    def ask(self, call: Callable[[], T]) -> T:
+        """Have the loop call ``call`` and return what it returns.
+
+        Not from the loop's thread, nor in a visit. However long the loop takes, it answers.
 
         Raises:
-            RuntimeError: the loop has been stopped.
-            TimeoutError: the loop did not answer in ``timeout`` seconds.
+            LoopStopped: the loop has been stopped, before or meanwhile.
             Exception: whatever ``call`` raises.
         """
-        if self._stopped:
-            raise RuntimeError("the event loop has been stopped")
         answer: Future[T] = Future()
 
         def make_call() -> None:
@@ -223,8 +232,14 @@ class LoopThread:
             except BaseException as error:  # it is raised in the thread that asks
                 answer.set_exception(error)
 
-        self.post(make_call)
-        return answer.result(timeout)
+        self._asked.add(answer)
+        try:
+            self.post(make_call)
+            if self._ended:
+                raise LoopStopped  # nobody may have seen this
+            return answer.result()
+        finally:
+            self._asked.discard(answer)
 
     def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start a task. From the loop's thread; it is cancelled when the loop is stopped."""
@@ -239,15 +254,21 @@ class LoopThread:
         return current_thread() is self._thread
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Cancel the tasks, stop the loop and wait for its thread."""
-        if self._stopped:
-            return
-        self._ready = False
-        self._stopped = True  # first: nobody else wakes a loop that may be closed already
-        self._calls.append((self._shut_down, ()))
-        self.loop.call_soon_threadsafe(self._make_calls)
+        """Cancel the tasks, stop the loop and wait for its thread. May be called again."""
+        with self.shield:
+            if not self._stopped:
+                self._ready = False
+                self._stopped = True  # first: nobody else wakes a loop that may be closed already
+                self._calls.append((self._shut_down, ()))
+                self.loop.call_soon_threadsafe(self._make_calls)
         if not self.is_current:  # it may be: where the garbage collector finds a server
             self._thread.join(timeout)
+
+    def abandon(self) -> None:
+        """Let nobody in any more, in a child that was forked: it has no such thread."""
+        self._ready = False
+        self._stopped = self._ended = True
+        self._lock = Lock()  # the thread may have held the other one
 
     def _shut_down(self) -> None:
         for task in self._tasks:
@@ -281,3 +302,7 @@ class LoopThread:
                 if self._watch is not None:
                     self._watch.close()
                 self.loop.close()
+                self._ended = True
+                for answer in list(self._asked):
+                    if not answer.done():
+                        answer.set_exception(LoopStopped())

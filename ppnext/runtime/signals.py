@@ -50,14 +50,16 @@ class Shield:
     def __enter__(self) -> None:
         if get_ident() != _main:
             return
-        self._depth += 1
-        if self._depth == 1:
-            try:
+        depth = self._depth
+        try:
+            self._depth = depth + 1
+            if depth == 0:
                 self._put_off()
-            except BaseException:  # a handler was called before its turn came, and has raised
-                self._depth = 0
+        except BaseException:  # a handler was called before its turn came, and has raised
+            self._depth = depth
+            if depth == 0:
                 self._put_back()
-                raise
+            raise
 
     def __exit__(
         self,

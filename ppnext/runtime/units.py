@@ -99,6 +99,10 @@ class UnitFile:
     def __del__(self) -> None:
         self.close()
 
+    def abandon(self) -> None:
+        """Leave the file to the parent, in a child that was forked."""
+        self._path = ""
+
     def close(self) -> None:
         """Have no file any more."""
         if self._memory is not None:

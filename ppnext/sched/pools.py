@@ -86,6 +86,13 @@ class Pools:
         pools = (self.general, *self.special.values())
         return sum(pool.backlog.waiting for pool in pools if pool.priority >= priority)
 
+    def waiting_by_priority(self) -> list[tuple[int, int]]:
+        """Return the priorities of jobs that wait, with their numbers, the highest last."""
+        numbers: dict[int, int] = {}
+        for pool in (self.general, *self.special.values()):
+            numbers[pool.priority] = numbers.get(pool.priority, 0) + pool.backlog.waiting
+        return sorted(numbers.items())
+
     def append(self, jobs: Sequence[JobState]) -> None:
         """New jobs wait."""
         for job in jobs:

@@ -23,6 +23,7 @@ from ppnext import (
     JobMemoryExceeded,
     JobStopped,
     JobTimeout,
+    NodeLost,
     NoNodes,
     Server,
     Template,
@@ -568,6 +569,25 @@ def test_how_often_a_job_may_lose_its_worker(server: Server, retry: int, path: P
     job = server.submit(dies, retry=retry)
     assert isinstance(job.exception(PATIENCE), WorkerDied)
     assert len(notes(path)) == retry + 1
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 4])
+@pytest.mark.parametrize("retry", [False, 1])
+def test_a_call_of_a_map_is_not_made_more_often_than_allowed(
+    server: Server, retry: int, chunksize: int | str, path: Path
+) -> None:
+    def dies_once_there_are_many(number: int) -> int:
+        note(path, str(number))
+        if number == 70:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    results = server.map(dies_once_there_are_many, range(80), retry=retry, chunksize=chunksize)
+    with pytest.raises((WorkerDied, NodeLost)):
+        list(results)
+    made = notes(path)
+    assert {made.count(it) for it in set(made)} <= {1, retry + 1}
+    assert made.count("70") == retry + 1
 
 
 # Who goes first, and where.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
@@ -212,6 +213,31 @@ def test_destroy_at_once_after_the_start(cluster):
     server = Server(cluster.ncpus, cluster.ppservers, key_file=cluster.key_file)
     job = server.submit(abs, (-1,))
     server.destroy()
+    assert job.wait(PATIENCE)
+    assert_gone(descendants() - before)
+
+
+@pytest.mark.parametrize("again", [Server.destroy, Server.__del__])
+@pytest.mark.parametrize(("module", "function"), [("assembly", "close"), ("loop", "stop")])
+def test_who_is_interrupted_as_it_destroys_a_server_can_finish_it(module, function, again):
+    def interrupt(frame, event, argument):
+        code = frame.f_code
+        if code.co_name == function and code.co_filename.endswith(f"{module}.py"):
+            sys.settrace(None)
+            raise KeyboardInterrupt
+
+    before = descendants()
+    server = Server(1)
+    job = server.submit(time.sleep, (100,))
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            server.destroy()
+    finally:
+        sys.settrace(None)
+    with pytest.raises(DestroyedServerError):
+        server.submit(abs, (-1,))
+    again(server)
     assert job.wait(PATIENCE)
     assert_gone(descendants() - before)
 

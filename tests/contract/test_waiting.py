@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -101,6 +102,17 @@ def test_whoever_gives_up_waiting_leaves_all_in_order(server, gate, timeout):
         gate.release(1)
         assert job.result(PATIENCE) == turn
         assert server.submit(square, (turn,)).result(PATIENCE) == turn * turn
+
+
+def test_infinity_is_for_ever_and_what_is_no_number_no_time(server, gate):
+    job = server.submit(gate.way)
+    gate.wait_for(1)
+    assert not server.wait(timeout=math.nan)
+    assert not server.wait_for_nodes(1000, math.nan)
+    waiting = [in_thread(wait, timeout=math.inf) for wait in (server.wait, job.wait)]
+    gate.release(1)
+    assert [it.result(PATIENCE) for it in waiting] == [True, True]
+    assert server.wait_for_nodes(1, math.inf)
 
 
 def test_a_job_is_cancelled_while_somebody_waits_for_it(server, cluster, gate):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ppnext.runtime.loop import LoopThread, Turn, new_loop
+from ppnext.runtime.loop import LoopStopped, LoopThread, Turn, new_loop
 
 PATIENCE = 20.0
 
@@ -106,6 +106,36 @@ def test_ask_returns_and_raises(thread: Counting) -> None:
     assert not thread.is_current
     with pytest.raises(KeyError):
         thread.ask(lambda: {}["missing"])
+
+
+def test_who_asks_a_loop_that_ends_before_it_answers_is_told(thread: Counting) -> None:
+    end, ending, started = asyncio.Event(), threading.Event(), threading.Event()
+
+    async def linger() -> None:
+        try:
+            started.set()
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await end.wait()
+
+    thread.post(lambda: thread.spawn(linger()))
+    assert started.wait(PATIENCE)
+    thread.stop(timeout=0)
+    assert ending.wait(PATIENCE)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(thread.ask, int)
+        while not thread._asked:
+            time.sleep(0.001)  # nothing tells when another thread has come to wait
+        thread.loop.call_soon_threadsafe(end.set)
+        with pytest.raises(LoopStopped):
+            asking.result(PATIENCE)
+
+
+def test_who_asks_a_loop_that_has_just_ended_is_told(thread: Counting) -> None:
+    thread.stop()
+    with pytest.raises(LoopStopped):
+        thread.ask(int)
 
 
 def test_stop_cancels_the_tasks_and_waits_for_the_thread(thread: Counting) -> None:

@@ -155,3 +155,32 @@ def test_a_handler_may_use_a_shield_as_soon_as_it_is_back() -> None:
     assert sys.getprofile() is None
     for number in (signal.SIGINT, signal.SIGALRM):
         assert signal.getsignal(number) is interrupt
+
+
+def test_whatever_interrupts_its_beginning_it_shields_the_next_time() -> None:
+    shield, lines = Shield(), 0
+
+    def arrive(frame: FrameType, event: str, argument: object) -> object:
+        nonlocal lines
+        if frame.f_code.co_name not in ("__enter__", "_put_off"):
+            return None
+        lines -= event == "line"
+        if event == "line" and lines == 0:
+            sys.settrace(None)
+            raise Interrupted
+        return arrive
+
+    for lines_before in range(1, 100):
+        lines = lines_before
+        sys.settrace(arrive)
+        try:
+            with shield:
+                sys.settrace(None)
+                break  # it has no more lines
+        except Interrupted:
+            pass
+        assert signal.getsignal(signal.SIGINT) is interrupt
+        with shield:
+            assert signal.getsignal(signal.SIGINT) is not interrupt
+        assert signal.getsignal(signal.SIGINT) is interrupt
+    assert 5 < lines_before < 99

@@ -140,3 +140,11 @@ def test_where_memory_is_no_file_it_has_a_name_until_it_is_closed(tmp_path: Path
         assert len(list(tmp_path.iterdir())) == 1
     file.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_abandoned_in_a_forked_child_stays_with_its_parent(tmp_path: Path) -> None:
+    file = UnitFile({"gpu": 1}, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    file.abandon()
+    file.close()
+    assert len(list(tmp_path.iterdir())) == 1

@@ -149,6 +149,13 @@ def test_how_many_wait_that_have_a_priority_or_a_higher_one(least: int, count: i
     assert bench.scheduler.pools.waiting_from(least) == count
 
 
+def test_how_many_wait_of_each_priority() -> None:
+    bench = Bench()
+    assert bench.scheduler.pools.waiting_by_priority() == [(0, 0)]
+    bench.submit((1, "a2"), (2, "b2"), (3, None), (4, "c"), (5, "a-1"))
+    assert bench.scheduler.pools.waiting_by_priority() == [(-1, 1), (0, 2), (2, 2)]
+
+
 # Whatever they are.
 
 wanted = st.lists(st.sampled_from([None, "a", "a2", "b2", "b-1", "a-1", "z7"]), max_size=40)
