@@ -215,15 +215,17 @@ def _signal_name(number: int) -> str:
 
 
 def _nameless_file() -> int:
-    """Return a descriptor of an empty file on disk that has no name."""
+    """Return a descriptor of an empty file on disk that has no name; what is written is appended."""
     folder = os.environ.get("TMPDIR", "/tmp")
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except (AttributeError, OSError):  # another system, or a file system that cannot
+        import fcntl
         import tempfile
 
         descriptor, name = tempfile.mkstemp()
         os.unlink(name)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
         return descriptor
 
 

@@ -18,7 +18,8 @@ from ppnext.shipping.calls import encode_call
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.wire.connection import Connection, Received
-from ppnext.wire.messages import Define, Hello, Message, Run, Setup, Start
+from ppnext.wire.messages import Define, Hello, Message, Result, Run, Setup, Start
+from ppnext.wire.payloads import view_of
 
 PATIENCE = 20.0
 
@@ -140,6 +141,27 @@ def test_how_a_worker_ended_is_told_with_its_last_words(
     story = worker.describe_end()
     assert story.startswith(f"worker process {worker.pid} exited with status 1; its last words: ")
     assert "encodings" in story
+
+
+@pytest.mark.parametrize("place", ["", "/nonexistent"])
+def test_what_a_worker_prints_is_appended_wherever_its_file_is(
+    start: Callable[..., WorkerProcess], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Otherwise there would be a hole where the output of the job before was taken away."""
+    monkeypatch.setenv("TMPDIR", place)
+    worker = start()
+    set_up(worker)
+    definition = FunctionShipper().ship(print)
+    call = joined(encode_call(("hello",), {}, 5))
+    connection = Connection(0.0)
+    connection.send(Define(definition.digest), (definition.payload,))
+    for number in (1, 2):
+        connection.send(Run(definition.digest, [Start(number, 1, len(call))]), [call])
+        worker.jobs.sendall(b"".join(connection.data_to_send(0.0).buffers))
+        result, payload = hear(worker)
+        assert isinstance(result, Result)
+        [outcome] = result.outcomes
+        assert bytes(view_of(payload)[outcome.size - outcome.output :]) == b"hello\n"
 
 
 def test_a_worker_that_has_started_nothing_is_blamed_for_nothing(
