@@ -37,6 +37,8 @@ _EXIT_GRACE = 1.0
 """Seconds that a worker which has closed its channel has to end by itself."""
 
 _RETRY_FIRST, _RETRY_MOST = 0.1, 30.0
+_RETRY_STEPS = 9
+"""Failures in a row that are told apart: the delay is the longest then."""
 
 
 class WorkerPool:
@@ -343,7 +345,7 @@ class WorkerPool:
         self._fill()
 
     def _start_failed(self, cause: str) -> None:
-        self._failures += 1
+        self._failures = min(self._failures + 1, _RETRY_STEPS)
         delay = min(_RETRY_FIRST * 2**self._failures, _RETRY_MOST)
         _log.warning("a worker could not be started: %s; trying again in %.1f s", cause, delay)
         if self._retry is None:

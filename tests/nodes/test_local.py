@@ -62,14 +62,14 @@ class Owner:
         return found
 
 
-def on_stage(test, restart=False, environment=None):
+def on_stage(test, restart=False, environment=None, turn=Turn):
     """Run a test with a pool, and close the pool."""
 
     async def run():
         numbers = count(1)
         owner = Owner()
         pool = WorkerPool(
-            Turn(asyncio.get_running_loop()),
+            turn(asyncio.get_running_loop()),
             owner,
             lambda: NodeId(next(numbers)),
             "here",
@@ -354,6 +354,26 @@ def test_a_worker_that_cannot_start_is_explained_and_tried_again_ever_later(logg
     assert message.startswith("a worker could not be started: worker process ")
     assert "exited with status 1; its last words: " in message
     assert "trying again in 0.2 s" in message
+
+
+class Hasty(Turn):
+    """The turn of a loop for which no time is long."""
+
+    def later(self, seconds, call):
+        return super().later(0, call)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit is another")
+def test_workers_that_never_start_are_tried_again_for_ever(logged):
+    """As on a machine whose disk is full for days."""
+
+    async def test(pool, owner):
+        pool.resize(1)
+        for _ in range(1100):
+            message = await asyncio.wait_for(logged.messages.get(), PATIENCE)
+        assert message.endswith("trying again in 30.0 s")
+
+    on_stage(test, environment={"TOO_LONG": "x" * (1 << 18)}, turn=Hasty)
 
 
 def test_a_worker_that_is_refused_is_tried_again_ever_later(logged, tmp_path):
