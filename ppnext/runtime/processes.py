@@ -138,8 +138,7 @@ class WorkerProcess:
         if self._closed:
             return
         self._closed = True
-        with suppress(ProcessLookupError):  # it has ended by itself, and so have its children
-            os.killpg(self.pid, signal.SIGKILL)
+        self._signal_group(signal.SIGKILL)
         os.close(self._lifeline)
         self.jobs.close()
         self.control.close()
@@ -161,8 +160,12 @@ class WorkerProcess:
 
     def _signal_all(self, name: str) -> None:
         if not self._closed:
-            with suppress(ProcessLookupError):  # it has ended already
-                os.killpg(self.pid, getattr(signal, name))
+            self._signal_group(getattr(signal, name))
+
+    def _signal_group(self, number: int) -> None:
+        # It has ended already; what it has started too, or that is another user's by now.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
     def give_way(self) -> None:
         """Have the process and all that its jobs have started give way to all others."""
@@ -215,7 +218,7 @@ def _signal_name(number: int) -> str:
 
 
 def _nameless_file() -> int:
-    """Return a descriptor of an empty file on disk that has no name; what is written is appended."""
+    """Return a descriptor of an empty file on disk that has no name, to append to."""
     folder = os.environ.get("TMPDIR", "/tmp")
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -212,6 +212,30 @@ def test_a_worker_that_cannot_be_started_leaves_no_descriptors() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs two users")
+def test_what_a_worker_has_started_as_another_user_is_no_trouble(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    worker = start()
+    set_up(worker)
+    definition = FunctionShipper().ship(os.spawnlp)
+    call = joined(encode_call((os.P_NOWAIT, "sleep", "sleep", "100"), {}, 5))
+    connection = Connection(0.0)
+    connection.send(Define(definition.digest), (definition.payload,))
+    connection.send(Run(definition.digest, [Start(1, 1, len(call))]), [call])
+    worker.jobs.sendall(b"".join(connection.data_to_send(0.0).buffers))
+    assert isinstance(hear(worker).message, Result)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.describe_end()
+    try:
+        os.setresuid(65534, 65534, 0)
+        worker.suspend()
+        worker.end()
+    finally:
+        os.setresuid(0, 0, 0)
+        os.killpg(worker.pid, signal.SIGKILL)
+
+
 def test_a_closed_socket_ends_the_worker(start: Callable[..., WorkerProcess]) -> None:
     worker = start()
     set_up(worker)
