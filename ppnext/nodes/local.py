@@ -140,6 +140,8 @@ class WorkerPool:
         self._closed = True
         if self._retry is not None:
             self._retry.cancel()
+        for worker in self._workers.values():
+            worker.process.kill()  # all together: large ones take their time to end
         for worker in list(self._workers.values()):
             worker.link.close("the server is gone")
         if self._trimming is not None:

@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from threading import Thread
 from time import monotonic, sleep
 
 from ppnext.runtime import niceness
@@ -33,7 +34,9 @@ _START = (
     "from ppnext.worker.main import main; "
     "main(*map(int, sys.argv[2:]))"
 )
-_LAST_WORDS = 2000
+
+_MOMENT = 0.05
+"""Seconds that a process which was killed may hold up its parent."""
 
 
 def check_platform() -> None:
@@ -115,10 +118,10 @@ class WorkerProcess:
         return not self._reap(os.WNOHANG)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the process to end, at most this long. For systems that have no ``pidfd``."""
+        """Wait for the process to end, at most this long; also where there is no ``pidfd``."""
         until, pause = monotonic() + seconds, 0.0005
         while self.is_running() and monotonic() < until:
-            sleep(pause)  # without pidfd nothing tells of the end of a process
+            sleep(pause)  # not every system tells of the end of a process
             pause = min(2 * pause, 0.05)
 
     def _reap(self, options: int) -> bool:
@@ -134,7 +137,11 @@ class WorkerProcess:
         return self._status is not None
 
     def end(self) -> None:
-        """End the process and all that its jobs have started, now. May be called again."""
+        """End the process and all that its jobs have started, now. May be called again.
+
+        A process that has much memory, or waits for a disk, takes its time to end. It is not waited
+        for longer than a moment.
+        """
         if self._closed:
             return
         self._closed = True
@@ -142,7 +149,9 @@ class WorkerProcess:
         os.close(self._lifeline)
         self.jobs.close()
         self.control.close()
-        self._reap(0)
+        self.wait(_MOMENT)
+        if self._status is None:
+            Thread(target=self._reap, args=(0,), name="ppnext-reaper", daemon=True).start()
         os.close(self._output)
         self._progress.close()
 

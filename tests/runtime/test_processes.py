@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from ppnext.runtime.processes import WorkerProcess, start_worker, worker_environment
+from ppnext.runtime.progress import SIZE, Progress
 from ppnext.shipping.calls import encode_call
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
@@ -234,6 +236,26 @@ def test_what_a_worker_has_started_as_another_user_is_no_trouble(
     finally:
         os.setresuid(0, 0, 0)
         os.killpg(worker.pid, signal.SIGKILL)
+
+
+def test_a_process_that_takes_its_time_to_end_is_not_waited_for(tmp_path: Path) -> None:
+    """This one is in our group, so it is not killed with its own, of which there is none."""
+    pid = os.posix_spawnp("sleep", ["sleep", "100"], os.environ)
+    ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
+    note = tmp_path / "note"
+    note.write_bytes(bytes(SIZE))
+    *descriptors, noted = (os.open(note, os.O_RDWR) for _ in range(3))
+    worker = WorkerProcess(pid, *ours, *descriptors, Progress(noted))
+    try:
+        worker.end()
+        assert worker.is_running()
+        [reaper] = [it for it in threading.enumerate() if it.name == "ppnext-reaper"]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        for end in theirs:
+            end.close()
+    reaper.join(PATIENCE)
+    assert not psutil.pid_exists(pid)  # nor is it a zombie
 
 
 def test_a_closed_socket_ends_the_worker(start: Callable[..., WorkerProcess]) -> None:
