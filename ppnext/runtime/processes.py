@@ -194,10 +194,13 @@ class WorkerProcess:
         return self._progress.stack(asked)
 
     def footprint(self) -> int:
-        """Return how many bytes of memory of their own it and its children have."""
-        if self._footprint is None:
-            self._footprint = Footprint(self.pid)
-        return self._footprint.measure()
+        """Return how many bytes of memory of their own it and its children have; 0 if not known."""
+        try:
+            if self._footprint is None:
+                self._footprint = Footprint(self.pid)
+            return self._footprint.measure()
+        except OSError:  # no descriptor is left to look with: the next look may have one
+            return 0
 
     def last_started(self) -> int | None:
         """Return the number of the job that it has started last; None if it has started none."""

@@ -238,6 +238,27 @@ def test_what_a_worker_has_started_as_another_user_is_no_trouble(
         os.killpg(worker.pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("looks", [0, 1, 5])
+def test_memory_can_be_looked_at_again_after_descriptors_ran_out(
+    start: Callable[..., WorkerProcess], looks: int
+) -> None:
+    """Who looks every so often would not look any more after an error."""
+    import resource  # not on Windows
+
+    worker = start()
+    set_up(worker)
+    for _ in range(looks):
+        assert worker.footprint() > 0
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        size = worker.footprint()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert size == 0
+    assert worker.footprint() > 0
+
+
 def test_a_process_that_takes_its_time_to_end_is_not_waited_for(tmp_path: Path) -> None:
     """This one is in our group, so it is not killed with its own, of which there is none."""
     pid = os.posix_spawnp("sleep", ["sleep", "100"], os.environ)
