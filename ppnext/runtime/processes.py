@@ -290,6 +290,7 @@ def _spawn(descriptors: list[int], output: int, environment: Mapping[str, str]) 
             (os.POSIX_SPAWN_DUP2, output, 2),
         ],
         setsid=True,
+        setsigmask=[],  # a program that keeps its signals for one thread does not mean its jobs
     )
 
 

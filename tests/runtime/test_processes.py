@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import socket
@@ -121,6 +122,21 @@ def test_settings_and_secrets_stay_out_of_the_environment(
     text = Path(f"/proc/{worker.pid}/environ").read_bytes()
     assert b"KEPT_FOR_JOBS=1" in text
     assert b"PPNEXT_" not in text
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_worker_hears_signals_that_its_parent_has_blocked(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    """Otherwise its jobs could not be interrupted, nor asked where they are."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        worker = start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    set_up(worker)
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    assert re.search(r"SigBlk:\s*0+\n", status), status
 
 
 def test_the_parent_sees_the_end_at_once(start: Callable[..., WorkerProcess]) -> None:
