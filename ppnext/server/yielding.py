@@ -70,7 +70,10 @@ class Yielding:
         politeness = self._courtesy.politeness
         self._timer = self._loop.call_later(self._courtesy.every, self.look)
         now, before = self._loop.time(), self.slots
-        politeness.note(now, self._courtesy.used())
+        try:
+            politeness.note(now, self._courtesy.used())
+        except OSError as error:  # the next look may have a descriptor for it
+            _log.info("it is not known what others use: %s", error)
         if self.slots != before:
             _log.info("others use %.1f processors: %d slots left", politeness.load, self.slots)
         if self.slots < before:

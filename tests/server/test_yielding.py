@@ -87,11 +87,17 @@ class Machine:
         self.changes: list[tuple[int, list[Worker]]] = []
         self._guests = guests
         politeness = Politeness(slots, cores=slots, smoothing=smoothing, patience=2.0)
-        courtesy = Courtesy(politeness, lambda: self._used, after=10.0)
+        self.has_descriptors = True
+        courtesy = Courtesy(politeness, self._read, after=10.0)
         loop: Any = self._loop
         everybody: Any = self._all
         self.yielding = Yielding(loop, courtesy, everybody, self._changed)
         self.look()
+
+    def _read(self) -> float:
+        if not self.has_descriptors:
+            raise OSError("Too many open files")
+        return self._used
 
     def _all(self) -> tuple[Guests, ...]:
         return self._guests
@@ -105,6 +111,19 @@ class Machine:
             self._loop.now += 1.0
             self._used += self.load
             self.yielding.look()
+
+
+def test_a_look_for_which_there_is_no_descriptor_is_not_the_last() -> None:
+    one, other = Worker("one"), Worker("other")
+    machine = Machine(2, Guests(one, other))
+    machine.load = 1.0
+    machine.look()
+    machine.has_descriptors = False
+    machine.look()  # who has had his time to end has had it
+    assert (one.suspended_since, other.suspended_since) == (None, 3.0)
+    machine.has_descriptors, machine.load = True, 0.0
+    machine.look(5)
+    assert other.suspended_since is None
 
 
 def test_jobs_have_until_the_next_look_to_end_and_are_then_suspended() -> None:
