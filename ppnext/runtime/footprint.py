@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from psutil import Process
 
-__all__ = ["Footprint"]
+__all__ = ["PROC", "Footprint", "children"]
 
 _CHILDREN_EVERY = 5
 """Looks at a process between two searches for its children."""
@@ -63,7 +63,7 @@ class Footprint:
             return process.children(recursive=True)
         family, found = [process.pid], []
         for pid in family:  # it grows meanwhile
-            for child in _children(self._tasks / str(pid) / "task"):
+            for child in children(self._tasks / str(pid) / "task"):
                 family.append(child)
                 with suppress(*self._gone):
                     found.append(type(process)(child))
@@ -77,8 +77,12 @@ class Footprint:
         return int(info.rss - getattr(info, "shared", 0))
 
 
-def _children(tasks: Path) -> Iterator[int]:
-    """Yield the children of all threads of a process; of what has ended meanwhile, none."""
+def children(tasks: Path) -> Iterator[int]:
+    """Yield the children of all threads of a process; of what has ended meanwhile, none.
+
+    Args:
+        tasks: the folder of its threads; where the system does not tell, it has no children.
+    """
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         for task in os.listdir(tasks):
             with suppress(FileNotFoundError, ProcessLookupError):

@@ -15,18 +15,24 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
 from threading import Thread
 from time import monotonic, sleep
 
 from ppnext.runtime import niceness
-from ppnext.runtime.footprint import Footprint
+from ppnext.runtime.footprint import PROC, Footprint, children
 from ppnext.runtime.lastwords import MOST, last_words
 from ppnext.runtime.progress import SIZE, STACK_SIGNAL, Progress
 from ppnext.runtime.threads import thread_limits
 
-__all__ = ["WorkerProcess", "check_platform", "start_worker", "worker_environment"]
+__all__ = [
+    "WorkerProcess",
+    "check_platform",
+    "reap_orphans",
+    "start_worker",
+    "worker_environment",
+]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = (
@@ -268,6 +274,20 @@ def start_worker(environment: Mapping[str, str]) -> WorkerProcess:
         ours.pop_all()
         progress = Progress(os.dup(note))
     return WorkerProcess(pid, jobs[0], control[0], held, output, progress)
+
+
+def reap_orphans(workers: Collection[int]) -> None:
+    """Bury what has ended of what jobs have started and left to this process.
+
+    The first process of a container, or of a machine, is given all whose parents are gone.
+
+    Args:
+        workers: processes whose end somebody else asks for.
+    """
+    for pid in children(PROC / "self" / "task"):
+        if pid not in workers:
+            with suppress(ChildProcessError):  # it has been asked for
+                os.waitpid(pid, os.WNOHANG)
 
 
 def _spawn(descriptors: list[int], output: int, environment: Mapping[str, str]) -> int:
