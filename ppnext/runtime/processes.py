@@ -40,6 +40,8 @@ _START = (
     "from ppnext.worker.main import main; "
     "main(*map(int, sys.argv[2:]))"
 )
+_UNKNOWN = 1 << 16
+"""No status that a process can have."""
 
 _MOMENT = 0.05
 """Seconds that a process which was killed may hold up its parent."""
@@ -136,7 +138,7 @@ class WorkerProcess:
             try:
                 pid, status = os.waitpid(self.pid, options)
             except ChildProcessError:
-                self._status = 0  # somebody else has asked, and only the first is told
+                self._status = _UNKNOWN  # only the first who asks is told, or nobody at all
             else:
                 if pid:
                     self._status = os.waitstatus_to_exitcode(status)
@@ -215,8 +217,10 @@ class WorkerProcess:
     def describe_end(self) -> str:
         """Say how a process that has ended came to its end, with its last words. Waits for it."""
         self._reap(0)
-        code = self._status or 0
-        if code >= 0:
+        code = _UNKNOWN if self._status is None else self._status
+        if code == _UNKNOWN:
+            how = "ended, it is not known how: SIGCHLD is ignored here, or somebody else has asked"
+        elif code >= 0:
             how = f"exited with status {code}"
         else:
             how = f"was killed by {_signal_name(-code)}"
@@ -310,7 +314,10 @@ def _spawn(descriptors: list[int], output: int, environment: Mapping[str, str]) 
             (os.POSIX_SPAWN_DUP2, output, 2),
         ],
         setsid=True,
-        setsigmask=[],  # a program that keeps its signals for one thread does not mean its jobs
+        # What the program does with its signals, it does not mean for jobs. One that wants to know
+        # nothing of its children would keep jobs from knowing how theirs have ended.
+        setsigmask=[],
+        setsigdef=[signal.SIGCHLD],
     )
 
 

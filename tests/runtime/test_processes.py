@@ -139,6 +139,23 @@ def test_a_worker_hears_signals_that_its_parent_has_blocked(
     assert re.search(r"SigBlk:\s*0+\n", status), status
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it may be told all the same")
+def test_a_program_that_wants_to_know_nothing_of_its_children(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        worker = start()
+        set_up(worker)
+        ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{worker.pid}/status").read_text())
+        os.kill(worker.pid, signal.SIGKILL)
+        story = worker.describe_end()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert story.startswith(f"worker process {worker.pid} ended, it is not known how")
+    assert ignored is not None and not int(ignored[1], 16) >> (signal.SIGCHLD - 1) & 1
+
+
 def test_the_parent_sees_the_end_at_once(start: Callable[..., WorkerProcess]) -> None:
     worker = start()
     set_up(worker)
