@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from ppnext.server.politeness import Politeness
 from ppnext.server.yielding import Courtesy, Yielding
+
+TROUBLE = "it is not known what others use: too many open files"
 
 
 class Worker:
@@ -96,7 +100,7 @@ class Machine:
 
     def _read(self) -> float:
         if not self.has_descriptors:
-            raise OSError("Too many open files")
+            raise OSError("too many open files")
         return self._used
 
     def _all(self) -> tuple[Guests, ...]:
@@ -113,7 +117,9 @@ class Machine:
             self.yielding.look()
 
 
-def test_a_look_for_which_there_is_no_descriptor_is_not_the_last() -> None:
+def test_a_look_for_which_there_is_no_descriptor_is_not_the_last(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     one, other = Worker("one"), Worker("other")
     machine = Machine(2, Guests(one, other))
     machine.load = 1.0
@@ -121,6 +127,8 @@ def test_a_look_for_which_there_is_no_descriptor_is_not_the_last() -> None:
     machine.has_descriptors = False
     machine.look()  # who has had his time to end has had it
     assert (one.suspended_since, other.suspended_since) == (None, 3.0)
+    machine.look(5)
+    assert [it.message for it in caplog.records].count(TROUBLE) == 1
     machine.has_descriptors, machine.load = True, 0.0
     machine.look(5)
     assert other.suspended_since is None
