@@ -41,6 +41,9 @@ _NO_SECRET = (
 _TOOLS = {"new_key", "list_keys", "export_key", "import_key", "revoke"}
 """Options that do something with the key file."""
 
+_LONGEST = 1e6
+"""Most seconds to wait for others to end."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Return its exit status: 0, 1 for trouble, 2 for wrong options."""
@@ -152,6 +155,8 @@ def _drain(options: argparse.Namespace) -> str | None:
     if not hasattr(options, "drain"):
         return None
     timeout = getattr(options, "drain_timeout", None)
+    if timeout is not None and not 0 <= timeout <= _LONGEST:
+        raise ConfigError(f"--drain-timeout must be from 0 to {_LONGEST:g}, not {timeout}")
     return drain(runfiles.folders(os.environ), options.drain, timeout)
 
 

@@ -138,6 +138,12 @@ def test_a_config_file_with_a_mistake_is_named(run: Run, tmp_path: Path) -> None
     assert "lab.toml: unknown setting 'prot'" in complaint(run("-c", str(path)))
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
+def test_nobody_waits_for_no_time(run: Run, seconds: str) -> None:
+    line = complaint(run("--drain", "60000", f"--drain-timeout={seconds}"))
+    assert "--drain-timeout must be from 0 to 1e+06, not " in line
+
+
 def test_a_pid_file_that_cannot_be_written(run: Run, key_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "missing" / "pid"
     args = ("--key-file", str(key_file), "-p", "0", "-i", "127.0.0.1", "-P", str(path))
