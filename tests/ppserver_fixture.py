@@ -23,7 +23,7 @@ import sys
 import tempfile
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, Thread
 
@@ -155,6 +155,7 @@ class PPServers:
         env: Mapping[str, str] | None = None,
         workers: int = 2,
         wait: bool = True,
+        within: Sequence[str] = (),
     ) -> Daemon:
         """Start a ppserver on a free port of 127.0.0.1 and wait until it listens.
 
@@ -165,6 +166,7 @@ class PPServers:
             env: variables to set for it.
             workers: jobs it runs at a time.
             wait: whether to wait until it listens; if not, ``address`` stays empty.
+            within: a command that starts it.
         """
         script, audit_file = recorded_ppserver()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PPNEXT_")}
@@ -184,7 +186,7 @@ class PPServers:
         if "--key-fd" not in args:
             options += ["--key-file", str(key_file)]
         process = subprocess.Popen(
-            [sys.executable, script, *options, *args],
+            [*within, sys.executable, script, *options, *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

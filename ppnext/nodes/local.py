@@ -36,7 +36,12 @@ _LATENCY = 0.0002
 _EXIT_GRACE = 1.0
 """Seconds that a worker which has closed its channel has to end by itself."""
 
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at a worker of whose end the system does not tell."""
+
 _RETRY_FIRST, _RETRY_MOST = 0.1, 30.0
+_RETRY_STEPS = 9
+"""Failures in a row that are told apart: the delay is the longest then."""
 
 
 class WorkerPool:
@@ -138,6 +143,8 @@ class WorkerPool:
         self._closed = True
         if self._retry is not None:
             self._retry.cancel()
+        for worker in self._workers.values():
+            worker.process.kill()  # all together: large ones take their time to end
         for worker in list(self._workers.values()):
             worker.link.close("the server is gone")
         if self._trimming is not None:
@@ -303,6 +310,7 @@ class WorkerPool:
     def _watch_exit(self, worker: Worker) -> None:
         pidfd = worker.process.pidfd()
         if pidfd is None:
+            self._turn.later(_LOOK_EVERY, lambda: self._look(worker))
             return
 
         def exited() -> None:
@@ -313,11 +321,21 @@ class WorkerPool:
         self._loop.add_reader(pidfd, exited)
         worker.exit_watched = True
 
+    def _look(self, worker: Worker) -> None:
+        """See whether a worker has ended: its channels do not tell while a child has them."""
+        if worker.exit_watched or self._workers.get(worker.link.node) is not worker:
+            return
+        if worker.process.is_running():
+            self._turn.later(_LOOK_EVERY, lambda: self._look(worker))
+        else:
+            self._exited(worker)
+
     def _channel_ended(self, worker: Worker) -> None:
         """The worker has closed a channel: it has ended, or its job has closed what is not its."""
         if worker.exit_watched:
             self._loop.call_later(_EXIT_GRACE, self._exited, worker)
         else:
+            worker.exit_watched = True
             ended = self._loop.run_in_executor(None, worker.process.wait, _EXIT_GRACE)
             ended.add_done_callback(lambda _: self._exited(worker))
 
@@ -343,7 +361,7 @@ class WorkerPool:
         self._fill()
 
     def _start_failed(self, cause: str) -> None:
-        self._failures += 1
+        self._failures = min(self._failures + 1, _RETRY_STEPS)
         delay = min(_RETRY_FIRST * 2**self._failures, _RETRY_MOST)
         _log.warning("a worker could not be started: %s; trying again in %.1f s", cause, delay)
         if self._retry is None:

@@ -102,6 +102,8 @@ class Relief:
         self._began: dict[tuple[Guard, JobRef], float] = {}
         # Since when no pool has been given another worker.
         self._since = 0.0
+        # Whether the last look has failed, and somebody has been told.
+        self._is_blind = False
 
     def watch(self) -> None:
         """Jobs have been sent to workers."""
@@ -124,8 +126,11 @@ class Relief:
         self.watch()
         try:
             there = self._read()
+            self._is_blind = False
         except OSError as error:  # the next look may have a descriptor for it
-            _log.info("it is not known how much memory is left: %s", error)
+            if not self._is_blind:
+                _log.info("it is not known how much memory is left: %s", error)
+            self._is_blind = True
             return
         room = short_of(there)
         if room is not None:

@@ -24,7 +24,7 @@ class Worker:
     Attributes:
         jobs: the stream of its jobs and results.
         leaving: whether it is to go when it has no job.
-        exit_watched: whether its end is told by the system.
+        exit_watched: whether its end is told by the system, or waited for.
         suspended_since: when it was suspended; None if it is not.
         stays: whether it runs beside the slots there are, and is not suspended for that.
         is_replaced: whether another may take its slot, as it is about to go, or has none.

@@ -51,19 +51,35 @@ def default_path(environ: Mapping[str, str], platform: str = sys.platform) -> Pa
     Args:
         environ: the environment.
         platform: as ``sys.platform``.
+
+    Raises:
+        KeyFileError: it would be in the user's home folder, and there is none.
     """
-    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
     if platform == "win32":
         # Local, not roaming: a key belongs to one machine's profile.
         local = environ.get("LOCALAPPDATA")
-        base = Path(local) if local else home / "AppData" / "Local"
+        base = Path(local) if local else _home(environ) / "AppData" / "Local"
     elif platform == "darwin":
-        base = home / "Library" / "Application Support"
+        base = _home(environ) / "Library" / "Application Support"
     else:
         config = environ.get("XDG_CONFIG_HOME", "")
         # The XDG specification wants relative values ignored.
-        base = Path(config) if config.startswith("/") else home / ".config"
+        base = Path(config) if config.startswith("/") else _home(environ) / ".config"
     return base / "ppnext" / "keys"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HOME"]) if environ.get("HOME") else _expanded("~")
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # of a user whom the system does not know, as in some containers
+        raise KeyFileError(
+            f"it is not known where the home folder in the path {path} is; set HOME, or name a key "
+            "file by its whole path"
+        ) from None
 
 
 def find_key_file(
@@ -77,12 +93,15 @@ def find_key_file(
         explicit: the path given by option or argument, None if none was.
         environ: the environment.
         platform: as ``sys.platform``.
+
+    Raises:
+        KeyFileError: it would be in the user's home folder, and there is none.
     """
     if explicit is not None:
-        return Path(explicit).expanduser()
+        return _expanded(explicit)
     named = environ.get("PPNEXT_KEY_FILE")
     if named:
-        return Path(named).expanduser()
+        return _expanded(named)
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     if credentials and os.path.lexists(os.path.join(credentials, _CREDENTIAL)):
         return Path(credentials) / _CREDENTIAL

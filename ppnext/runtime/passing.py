@@ -8,12 +8,16 @@ from collections.abc import Sequence
 
 from ppnext.wire.payloads import Large
 
-__all__ = ["receive", "send_passing"]
+__all__ = ["NO_SIGNAL", "receive", "send_passing"]
 
 _MOST = 64
 """Most descriptors in one read; more are closed by the system."""
 
 _ROOM = socket.CMSG_SPACE(_MOST * 4) if hasattr(socket, "CMSG_SPACE") else 0
+NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
+"""To send with: that the other end has gone is an error then, also in a program that has taken back
+that Python ignores SIGPIPE, and would be ended by it."""
+
 _CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -54,4 +58,4 @@ def send_passing(
     if descriptor is None:
         raise AssertionError("a payload without a descriptor was to be passed")
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))
-    return channel.sendmsg(buffers, [rights])
+    return channel.sendmsg(buffers, [rights], NO_SIGNAL)

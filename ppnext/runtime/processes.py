@@ -15,17 +15,24 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
+from threading import Thread
 from time import monotonic, sleep
 
 from ppnext.runtime import niceness
-from ppnext.runtime.footprint import Footprint
+from ppnext.runtime.footprint import PROC, Footprint, children
 from ppnext.runtime.lastwords import MOST, last_words
 from ppnext.runtime.progress import SIZE, STACK_SIGNAL, Progress
 from ppnext.runtime.threads import thread_limits
 
-__all__ = ["WorkerProcess", "check_platform", "start_worker", "worker_environment"]
+__all__ = [
+    "WorkerProcess",
+    "check_platform",
+    "reap_orphans",
+    "start_worker",
+    "worker_environment",
+]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = (
@@ -33,6 +40,11 @@ _START = (
     "from ppnext.worker.main import main; "
     "main(*map(int, sys.argv[2:]))"
 )
+_UNKNOWN = 1 << 16
+"""No status that a process can have."""
+
+_MOMENT = 0.05
+"""Seconds that a process which was killed may hold up its parent."""
 
 
 def check_platform() -> None:
@@ -114,10 +126,10 @@ class WorkerProcess:
         return not self._reap(os.WNOHANG)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the process to end, at most this long. For systems that have no ``pidfd``."""
+        """Wait for the process to end, at most this long; also where there is no ``pidfd``."""
         until, pause = monotonic() + seconds, 0.0005
         while self.is_running() and monotonic() < until:
-            sleep(pause)  # without pidfd nothing tells of the end of a process
+            sleep(pause)  # not every system tells of the end of a process
             pause = min(2 * pause, 0.05)
 
     def _reap(self, options: int) -> bool:
@@ -126,23 +138,28 @@ class WorkerProcess:
             try:
                 pid, status = os.waitpid(self.pid, options)
             except ChildProcessError:
-                self._status = 0  # somebody else has asked, and only the first is told
+                self._status = _UNKNOWN  # only the first who asks is told, or nobody at all
             else:
                 if pid:
                     self._status = os.waitstatus_to_exitcode(status)
         return self._status is not None
 
     def end(self) -> None:
-        """End the process and all that its jobs have started, now. May be called again."""
+        """End the process and all that its jobs have started, now. May be called again.
+
+        A process that has much memory, or waits for a disk, takes its time to end. It is not waited
+        for longer than a moment.
+        """
         if self._closed:
             return
         self._closed = True
-        with suppress(ProcessLookupError):  # it has ended by itself, and so have its children
-            os.killpg(self.pid, signal.SIGKILL)
+        self._signal_group(signal.SIGKILL)
         os.close(self._lifeline)
         self.jobs.close()
         self.control.close()
-        self._reap(0)
+        self.wait(_MOMENT)
+        if self._status is None:
+            Thread(target=self._reap, args=(0,), name="ppnext-reaper", daemon=True).start()
         os.close(self._output)
         self._progress.close()
 
@@ -160,8 +177,12 @@ class WorkerProcess:
 
     def _signal_all(self, name: str) -> None:
         if not self._closed:
-            with suppress(ProcessLookupError):  # it has ended already
-                os.killpg(self.pid, getattr(signal, name))
+            self._signal_group(getattr(signal, name))
+
+    def _signal_group(self, number: int) -> None:
+        # It has ended already; what it has started too, or that is another user's by now.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
     def give_way(self) -> None:
         """Have the process and all that its jobs have started give way to all others."""
@@ -181,10 +202,13 @@ class WorkerProcess:
         return self._progress.stack(asked)
 
     def footprint(self) -> int:
-        """Return how many bytes of memory of their own it and its children have."""
-        if self._footprint is None:
-            self._footprint = Footprint(self.pid)
-        return self._footprint.measure()
+        """Return how many bytes of memory of their own it and its children have; 0 if not known."""
+        try:
+            if self._footprint is None:
+                self._footprint = Footprint(self.pid)
+            return self._footprint.measure()
+        except OSError:  # no descriptor is left to look with: the next look may have one
+            return 0
 
     def last_started(self) -> int | None:
         """Return the number of the job that it has started last; None if it has started none."""
@@ -193,8 +217,10 @@ class WorkerProcess:
     def describe_end(self) -> str:
         """Say how a process that has ended came to its end, with its last words. Waits for it."""
         self._reap(0)
-        code = self._status or 0
-        if code >= 0:
+        code = _UNKNOWN if self._status is None else self._status
+        if code == _UNKNOWN:
+            how = "ended, it is not known how: SIGCHLD is ignored here, or somebody else has asked"
+        elif code >= 0:
             how = f"exited with status {code}"
         else:
             how = f"was killed by {_signal_name(-code)}"
@@ -214,15 +240,17 @@ def _signal_name(number: int) -> str:
 
 
 def _nameless_file() -> int:
-    """Return a descriptor of an empty file on disk that has no name."""
+    """Return a descriptor of an empty file on disk that has no name, to append to."""
     folder = os.environ.get("TMPDIR", "/tmp")
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except (AttributeError, OSError):  # another system, or a file system that cannot
+        import fcntl
         import tempfile
 
         descriptor, name = tempfile.mkstemp()
         os.unlink(name)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
         return descriptor
 
 
@@ -252,6 +280,20 @@ def start_worker(environment: Mapping[str, str]) -> WorkerProcess:
     return WorkerProcess(pid, jobs[0], control[0], held, output, progress)
 
 
+def reap_orphans(workers: Collection[int]) -> None:
+    """Bury what has ended of what jobs have started and left to this process.
+
+    The first process of a container, or of a machine, is given all whose parents are gone.
+
+    Args:
+        workers: processes whose end somebody else asks for.
+    """
+    for pid in children(PROC / "self" / "task"):
+        if pid not in workers:
+            with suppress(ChildProcessError):  # it has been asked for
+                os.waitpid(pid, os.WNOHANG)
+
+
 def _spawn(descriptors: list[int], output: int, environment: Mapping[str, str]) -> int:
     """Start the interpreter of a worker, with these descriptors and no others of Python's.
 
@@ -272,6 +314,10 @@ def _spawn(descriptors: list[int], output: int, environment: Mapping[str, str]) 
             (os.POSIX_SPAWN_DUP2, output, 2),
         ],
         setsid=True,
+        # What the program does with its signals, it does not mean for jobs. One that wants to know
+        # nothing of its children would keep jobs from knowing how theirs have ended.
+        setsigmask=[],
+        setsigdef=[signal.SIGCHLD],
     )
 
 

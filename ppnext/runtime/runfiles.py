@@ -7,6 +7,9 @@ again nor a clock that is set misleads anybody. Such files are removed by whoeve
 
 The folder is ``ppnext`` in ``$XDG_RUNTIME_DIR``, or ``ppnext-`` and the user's number where
 temporary files are. Who looks for ppservers looks in both: a service may not have what a login has.
+
+Containers may share such a folder, and have process numbers of their own. So a file says where its
+number counts as well, and who counts elsewhere passes it over.
 """
 
 from __future__ import annotations
@@ -91,8 +94,21 @@ def folders(environ: Mapping[str, str]) -> list[Path]:
     return places
 
 
-def create(places: Sequence[Path], addresses: Sequence[str]) -> RunFile:
+def counted_where() -> str:
+    """Return what names the processes among which numbers are unique; empty where all are."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def create(places: Sequence[Path], addresses: Sequence[str], counted: str | None = None) -> RunFile:
     """Make a run file for this process in the first of these folders that can be used.
+
+    Args:
+        places: the folders.
+        addresses: those that it listens on.
+        counted: where its number counts; None to find that out.
 
     Raises:
         OSError: there is none.
@@ -104,20 +120,21 @@ def create(places: Sequence[Path], addresses: Sequence[str]) -> RunFile:
             _check_folder(place)
             for other in running([place]):  # so that what others have left is removed
                 other.close()
-            return _create(place, addresses)
+            return _create(place, addresses, counted_where() if counted is None else counted)
         except OSError as error:
             trouble = error
     raise trouble
 
 
-def _create(place: Path, addresses: Sequence[str]) -> RunFile:
-    path = place / f"{_BEGINNING}{os.getpid()}"
-    draft = place / f".{secrets.token_hex(8)}"
+def _create(place: Path, addresses: Sequence[str], counted: str) -> RunFile:
+    token = secrets.token_hex(8)
+    path = place / f"{_BEGINNING}{os.getpid()}-{token}"
+    draft = place / f".{token}"
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         # Locked before it has its name: nobody ever sees a file of ours that is free.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.write(descriptor, "\n".join([str(os.getpid()), *addresses]).encode())
+        os.write(descriptor, "\n".join([f"{os.getpid()} {counted}", *addresses]).encode())
         os.replace(draft, path)
     except OSError:
         os.close(descriptor)
@@ -156,8 +173,12 @@ def _read(path: Path) -> Running | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid, *addresses = os.pread(descriptor, _MOST, 0).decode().split("\n")
-        return Running(int(pid), addresses, descriptor)
+        first, *addresses = os.pread(descriptor, _MOST, 0).decode().split("\n")
+        pid, _, counted = first.partition(" ")
+        if counted == counted_where():
+            return Running(int(pid), addresses, descriptor)
+        os.close(descriptor)
+        return None
     path.unlink(missing_ok=True)
     os.close(descriptor)
     return None

@@ -19,7 +19,7 @@ from time import monotonic
 
 from ppnext.errors import ProtocolError
 from ppnext.runtime.loop import Turn
-from ppnext.runtime.passing import receive, send_passing
+from ppnext.runtime.passing import NO_SIGNAL, receive, send_passing
 from ppnext.runtime.records import joined, read_records, send_records
 from ppnext.wire.connection import Connection, Received
 from ppnext.wire.messages import Bye, Message
@@ -319,9 +319,9 @@ class Stream:
             self._pending = pending = joined(pending)
             sent = send_records(self._socket, pending[0])
         elif len(pending) == 1:
-            sent = self._socket.send(pending[0])
+            sent = self._socket.send(pending[0], NO_SIGNAL)
         elif hasattr(self._socket, "sendmsg"):
-            sent = self._socket.sendmsg(pending[:_BUFFERS])
+            sent = self._socket.sendmsg(pending[:_BUFFERS], (), NO_SIGNAL)
         else:
             self._pending = pending = joined(pending)
             sent = self._socket.send(pending[0])

@@ -52,6 +52,7 @@ class UnitFile:
         offers: how many there are of each thing.
         folder: where the file is to be, under a name until it is closed; None for memory, or for
             where the system wants temporary files.
+        proc: where workers find the memory of this process.
 
     Attributes:
         offers: the same.
@@ -64,8 +65,10 @@ class UnitFile:
         self,
         offers: Mapping[str, int] | Iterable[tuple[str, int]],
         folder: str | os.PathLike[str] | None = None,
+        proc: str = "/proc",
     ) -> None:
         self._memory: Memfd | None = None
+        self._proc = proc
         self._path = ""
         self.offers = dict(offers)
         if self.offers:
@@ -76,8 +79,11 @@ class UnitFile:
 
         if folder is None and has_memfds():
             self._memory = Memfd.make(1)
-            self._path = f"/proc/{os.getpid()}/fd/{self._memory.fileno()}"
-        else:
+            self._path = f"{self._proc}/{os.getpid()}/fd/{self._memory.fileno()}"
+            if not os.access(self._path, os.R_OK | os.W_OK):  # as where there is no /proc
+                self._memory.close()
+                self._memory, self._path = None, ""
+        if self._memory is None:
             import tempfile
 
             descriptor, self._path = tempfile.mkstemp(prefix="ppnext-units-", dir=folder)

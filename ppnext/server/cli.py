@@ -38,6 +38,9 @@ _NO_SECRET = (
     "-s; make a key with `ppserver --new-key` and copy it with `ppserver --export-key`"
 )
 
+_TOOLS = {"new_key", "list_keys", "export_key", "import_key", "revoke"}
+"""Options that do something with the key file."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Return its exit status: 0, 1 for trouble, 2 for wrong options."""
@@ -138,10 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 def _config(options: argparse.Namespace) -> Config:
     given = dict(vars(options))
     file = given.pop("config", None)
-    for name in (
-        "secret", "new_key", "list_keys", "export_key", "import_key", "revoke", "show",
-        "drain", "drain_timeout",
-    ):  # fmt: skip
+    for name in (*_TOOLS, "secret", "show", "drain", "drain_timeout"):
         given.pop(name, None)
     config = Config() if file is None else merge(Config(), read_file(file), file)
     return merge(config, given, "command line")
@@ -161,6 +161,8 @@ def _drain(options: argparse.Namespace) -> str | None:
 
 def _use_keytools(options: argparse.Namespace, config: Config) -> str | None:
     """Do what is asked of the key file; None if the daemon is to run."""
+    if not _TOOLS & set(vars(options)):
+        return None
     path = keystore.find_key_file(config.key_file or None, os.environ)
     if hasattr(options, "new_key"):
         return keytools.new_key(path, options.new_key)
@@ -171,9 +173,7 @@ def _use_keytools(options: argparse.Namespace, config: Config) -> str | None:
         return keytools.export_key(path, options.export_key, show, sys.stdout)
     if hasattr(options, "import_key"):
         return keytools.import_key(path, sys.stdin)
-    if hasattr(options, "revoke"):
-        return keytools.revoke_key(path, options.revoke)
-    return None
+    return keytools.revoke_key(path, options.revoke)
 
 
 # The daemon.
@@ -196,7 +196,7 @@ def _serve(config: Config) -> int:
         pid_file = _write_pid_file(config)
         addresses = [Address(*sock.getsockname()[:2]) for sock in sockets]
         run_file = _write_run_file(addresses)
-        print(_greeting(config, addresses, keys, source), flush=True)
+        _say(_greeting(config, addresses, keys, source))
         loop.run_until_complete(daemon.run())
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
@@ -206,8 +206,22 @@ def _serve(config: Config) -> int:
             pid_file.unlink(missing_ok=True)
         if run_file is not None:
             run_file.remove()
-    print("ppserver: ended", flush=True)
+    _say("ppserver: ended")
     return 0
+
+
+def _say(text: str) -> None:
+    """Print for whoever started this; he may have gone, as a terminal, or the other end of a pipe.
+
+    That is no reason to end, nor to end with an error.
+    """
+    try:
+        print(text, flush=True)
+    except OSError:
+        # Nor is it tried again at the very end, with what could not be written.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _hosts(config: Config) -> list[str]:
@@ -259,7 +273,7 @@ def _accepted_keys(config: Config) -> tuple[AcceptedKeys, str]:
         return AcceptedKeys(keys, None), "PPNEXT_KEY"
     path = keystore.find_key_file(config.key_file or None, os.environ)
     named = bool(config.key_file or os.environ.get("PPNEXT_KEY_FILE"))
-    if not named and not path.exists():
+    if not named and not os.path.exists(path):
         key = keystore.create(path, "lab")
         print(f"ppserver: made key {key.label} in {path}")
     file = KeyFile(path)

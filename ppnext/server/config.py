@@ -6,6 +6,7 @@ as keys, with ``_`` or ``-``; an unknown key is an error, not a typo that nobody
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ else:
     import tomli as tomllib
 
 __all__ = ["Config", "merge", "read_file"]
+
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Config:
         return replace(
             self,
             workers=self.workers or usable_cpus(),
-            name=self.name or socket.gethostname()[:200],
+            name=self.name or socket.gethostname()[:_LONGEST_NAME],
         )
 
 
@@ -100,6 +103,8 @@ def merge(base: Config, given: Mapping[str, object], source: str) -> Config:
         name = key.replace("-", "_")
         if name not in known:
             raise ConfigError(f"{source}: unknown setting {key!r}; known: {', '.join(known)}")
+        if name in values:
+            raise ConfigError(f"{source}: {name} is given twice, with '_' and with '-'")
         values[name] = _checked(name, value, known[name], source)
     return replace(base, **values)  # type: ignore[arg-type]  # each value was checked
 
@@ -120,6 +125,10 @@ def _checked(name: str, value: object, default: object, source: str) -> object:
     if isinstance(default, str):
         if not isinstance(value, str):
             raise ConfigError(f"{source}: {name} must be a string, not {value!r}")
+        if name == "name" and len(value) > _LONGEST_NAME:
+            raise ConfigError(f"{source}: name has more than {_LONGEST_NAME} characters")
+        if name == "format":
+            _check_format(value, source)
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigError(f"{source}: {name} must be a number, not {value!r}")
@@ -134,6 +143,13 @@ def _check_amounts(given: Sequence[str], source: str) -> None:
         parse_amounts("resource", given)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{source}: {error}") from None
+
+
+def _check_format(given: str, source: str) -> None:
+    try:
+        logging.Formatter(given).format(logging.makeLogRecord({}))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{source}: format must be one of logging's: {error}") from None
 
 
 def _check_range(name: str, value: float, source: str) -> None:

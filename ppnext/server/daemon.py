@@ -25,6 +25,7 @@ from ppnext.runtime.addresses import Address
 from ppnext.runtime.discovery import Advertiser, advertise
 from ppnext.runtime.listener import Admitted, Listener
 from ppnext.runtime.loop import Turn
+from ppnext.runtime.processes import reap_orphans
 from ppnext.runtime.tls import ephemeral_certificate
 from ppnext.sched.fairshare import is_crowded, offers, shares
 from ppnext.sched.stock import Stock
@@ -143,6 +144,11 @@ class Daemon:
             number = getattr(signal, name, None)
             if number is not None:
                 self._loop.add_signal_handler(number, handler)
+        if os.getpid() == 1:  # in a container without an init of its own
+            self._loop.add_signal_handler(signal.SIGCHLD, self._reap_orphans)
+
+    def _reap_orphans(self) -> None:
+        reap_orphans({pid for pool in self._pools() for pid in pool.processes})
 
     def stop(self) -> None:
         """Drain: take no more jobs, finish those that run, and end. The second time: end now."""

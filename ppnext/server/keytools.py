@@ -7,6 +7,7 @@ which everybody on the machine can see.
 from __future__ import annotations
 
 import getpass
+import os
 from pathlib import Path
 from typing import TextIO
 
@@ -19,7 +20,7 @@ __all__ = ["export_key", "import_key", "list_keys", "new_key", "revoke_key"]
 
 def new_key(path: Path, name: str) -> str:
     """Make a key, add it to the file, and return what to tell the user."""
-    if path.exists():
+    if os.path.exists(path):
         key = keystore.generate(name)
         keystore.append(path, key)
     else:

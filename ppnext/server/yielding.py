@@ -59,6 +59,8 @@ class Yielding:
         self._guests = guests
         self._on_change = on_change
         self._timer: asyncio.TimerHandle | None = None
+        # Whether the last look has failed, and somebody has been told.
+        self._is_blind = False
 
     @property
     def slots(self) -> int:
@@ -70,7 +72,13 @@ class Yielding:
         politeness = self._courtesy.politeness
         self._timer = self._loop.call_later(self._courtesy.every, self.look)
         now, before = self._loop.time(), self.slots
-        politeness.note(now, self._courtesy.used())
+        try:
+            politeness.note(now, self._courtesy.used())
+            self._is_blind = False
+        except OSError as error:  # the next look may have a descriptor for it
+            if not self._is_blind:
+                _log.warning("it is not known what others use: %s", error)
+            self._is_blind = True
         if self.slots != before:
             _log.info("others use %.1f processors: %d slots left", politeness.load, self.slots)
         if self.slots < before:

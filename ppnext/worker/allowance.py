@@ -67,9 +67,7 @@ def _kept_within(memory: int) -> Iterator[None]:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    # A limit that is there already is not raised.
-    others = (it for it in before if it != resource.RLIM_INFINITY)
-    soft = min(_data_now() + int(memory * _SLACK), sys.maxsize, *others)
+    soft = _least(_data_now() + int(memory * _SLACK), sys.maxsize, *before)
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
         yield
@@ -78,7 +76,15 @@ def _kept_within(memory: int) -> Iterator[None]:
             f"the job asked for more memory than its limit of {memory} bytes"
         ) from error
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
+        # The job may have lowered what cannot be raised again.
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (_least(before[0], hard), hard))
+
+
+def _least(*limits: int) -> int:
+    """Return the lowest of some limits: one that is there already is not raised."""
+    none = resource.RLIM_INFINITY
+    return min((it for it in limits if it != none), default=none)
 
 
 def _data_now() -> int:

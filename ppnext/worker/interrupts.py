@@ -9,6 +9,9 @@ Only the job's own code is interrupted. What the worker does in a job, such as r
 that has not come yet, has to be done whole, or no job after it would find things in order; and half
 an import would stay for jobs to come. The handler sees from the stack where the job is. As long as
 that is not in its own code, the watching thread asks again every few milliseconds.
+
+A job may have a handler of its own for SIGINT, and then it is stopped by that, or not. The next job
+has ours again.
 """
 
 from __future__ import annotations
@@ -20,6 +23,12 @@ from types import FrameType
 from typing import TypeVar
 
 from ppnext.wire.messages import JobRef
+
+try:
+    # What ``signal.getsignal`` wraps to make an enumeration, which takes ten times as long.
+    from _signal import getsignal as _get  # type: ignore[import-not-found]  # no stubs
+except ImportError:  # another implementation of Python
+    from signal import getsignal as _get
 
 __all__ = ["Interrupts"]
 
@@ -38,7 +47,8 @@ class Interrupts:
         self._main = threading.get_ident()
         self._running: JobRef | None = None
         self._unwanted: JobRef | None = None
-        signal.signal(signal.SIGINT, self._on_signal)
+        self._handler = self._on_signal
+        signal.signal(signal.SIGINT, self._handler)
 
     def call(
         self,
@@ -53,6 +63,8 @@ class Interrupts:
             KeyboardInterrupt: the job was stopped, perhaps before it was called.
             BaseException: whatever the function raises.
         """
+        if _get(signal.SIGINT) is not self._handler:  # a job before has put its own there
+            signal.signal(signal.SIGINT, self._handler)
         self._running = job
         try:
             if self._unwanted == job:

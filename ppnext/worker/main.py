@@ -46,6 +46,9 @@ _SHORT = 0.0001
 _TRIM_EVERY = 1.0
 """Seconds between looks at the size of a running job's output and at idle memory."""
 
+_UNITS = "_PPNEXT_UNITS"
+"""The variable that says which countable things there are; see ``ppnext.runtime.units``."""
+
 
 class _NotForThisPython(Exception):
     """What a job is made of cannot be loaded by this version of Python."""
@@ -269,6 +272,10 @@ def main(jobs: int, control: int, lifeline: int, progress: int) -> None:
         progress: descriptor of the memory where the job that runs is noted.
     """
     give_way(os.environ)  # before there are threads
+    if _UNITS in os.environ:  # before a job can change it
+        from ppnext.worker.units import belong  # only where something is offered
+
+        belong(os.environ)
     own = (jobs, control, lifeline, progress)
     for descriptor in own:
         os.set_inheritable(descriptor, False)

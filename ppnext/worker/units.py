@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from ppnext.errors import PpnextError
 from ppnext.runtime.units import MOST, Amounts, Ids, Units
 
-__all__ = ["resource_ids", "units"]
+__all__ = ["belong", "resource_ids", "units"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,18 @@ class _Held:
 
 
 _held = _Held()
-_machine: list[Units] = []
-"""The one of this process, once a job has claimed something."""
+_machine = Units({})
+"""The one that this process is a worker of."""
+
+
+def belong(environment: MutableMapping[str, str]) -> None:
+    """Have this process be a worker of the machine that its environment tells of.
+
+    Args:
+        environment: of this process; what the parent has put in is taken out.
+    """
+    global _machine
+    _machine = Units(environment)
 
 
 def resource_ids(name: str) -> tuple[int, ...]:
@@ -64,12 +73,9 @@ def units(claimed: Amounts, machine: Units | None = None) -> Iterator[None]:
     if not claimed:
         yield
         return
-    if machine is None:
-        _machine[:] = _machine or [Units(os.environ)]
-        machine = _machine[0]
     with ExitStack() as stack:
         try:
-            _held = _Held(claimed, stack.enter_context(machine.locked(claimed)))
+            _held = _Held(claimed, stack.enter_context((machine or _machine).locked(claimed)))
         except (OSError, PpnextError) as error:
             _held = _Held(claimed, trouble=error)  # for who asks: most jobs do not
         try:

@@ -241,6 +241,17 @@ def test_the_units_of_a_worker_that_died_are_there_again(
         assert job()[1] == [(0, 1)] and job.attempts == 2
 
 
+def test_units_are_known_after_a_job_has_thrown_away_its_environment(
+    machine: Callable[..., Server],
+) -> None:
+    def forget() -> None:
+        os.environ.clear()
+
+    server = machine(1, {"gpu": 2})
+    server.submit(forget)()
+    assert server.submit(ppnext.resource_ids, ("gpu",), resources={"gpu": 2})() == (0, 1)
+
+
 def test_jobs_of_several_clients_have_different_units(
     ppserver: PPServers, connect: Callable[[Daemon], Server], stage: Stage
 ) -> None:

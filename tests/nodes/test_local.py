@@ -16,7 +16,7 @@ import pytest
 
 from ppnext.nodes.local import WorkerPool
 from ppnext.runtime.loop import Turn
-from ppnext.runtime.processes import worker_environment
+from ppnext.runtime.processes import WorkerProcess, start_worker, worker_environment
 from ppnext.runtime.sharing import Sharing
 from ppnext.sched.model import JobId, JobState, NodeId
 from ppnext.shipping.calls import encode_call
@@ -62,14 +62,14 @@ class Owner:
         return found
 
 
-def on_stage(test, restart=False, environment=None):
+def on_stage(test, restart=False, environment=None, turn=Turn, started=()):
     """Run a test with a pool, and close the pool."""
 
     async def run():
         numbers = count(1)
         owner = Owner()
         pool = WorkerPool(
-            Turn(asyncio.get_running_loop()),
+            turn(asyncio.get_running_loop()),
             owner,
             lambda: NodeId(next(numbers)),
             "here",
@@ -78,6 +78,7 @@ def on_stage(test, restart=False, environment=None):
             worker_environment(os.environ) if environment is None else environment,
             Sharing(),
             restart,
+            started,
         )
         try:
             await test(pool, owner)
@@ -132,6 +133,35 @@ def test_a_worker_that_dies_is_replaced_and_its_end_is_told():
         assert pool.processes != [pid]
 
     on_stage(test)
+
+
+class Unwatched(WorkerProcess):
+    """As where the system does not tell of the end of a process."""
+
+    def pidfd(self):
+        return None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a child that is only forked")
+def test_the_end_of_a_worker_is_seen_although_a_child_of_its_job_has_its_sockets():
+    def fork():
+        import time
+
+        if not os.fork():
+            time.sleep(100)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def test(pool, owner):
+        pool.resize(1)
+        await owner.wait_for("on_joined")
+        send(owner.links[0], 1, fork)
+        [(*_, cause, running, _)] = await owner.wait_for("on_lost")
+        assert cause.endswith("was killed by SIGKILL") and running == 1
+
+    process = start_worker(worker_environment(os.environ))
+    process.__class__ = Unwatched
+    on_stage(test, started=[process])
 
 
 def test_what_a_worker_said_before_it_died_is_heard_first():
@@ -354,6 +384,26 @@ def test_a_worker_that_cannot_start_is_explained_and_tried_again_ever_later(logg
     assert message.startswith("a worker could not be started: worker process ")
     assert "exited with status 1; its last words: " in message
     assert "trying again in 0.2 s" in message
+
+
+class Hasty(Turn):
+    """The turn of a loop for which no time is long."""
+
+    def later(self, seconds, call):
+        return super().later(0, call)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit is another")
+def test_workers_that_never_start_are_tried_again_for_ever(logged):
+    """As on a machine whose disk is full for days."""
+
+    async def test(pool, owner):
+        pool.resize(1)
+        for _ in range(1100):
+            message = await asyncio.wait_for(logged.messages.get(), PATIENCE)
+        assert message.endswith("trying again in 30.0 s")
+
+    on_stage(test, environment={"TOO_LONG": "x" * (1 << 18)}, turn=Hasty)
 
 
 def test_a_worker_that_is_refused_is_tried_again_ever_later(logged, tmp_path):

@@ -94,12 +94,16 @@ def test_it_looks_once_a_second_and_only_while_jobs_run(machine: Machine) -> Non
     assert machine.reads == 10 and not machine.clock.pending
 
 
-def test_what_cannot_be_seen_now_is_looked_at_again(machine: Machine) -> None:
+def test_what_cannot_be_seen_now_is_looked_at_again(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     first = machine.pools[0].runs(1, 1000)
     machine.rooms = None
     machine.relief.watch()
     machine.clock.forward(5.0)
     assert machine.reads == 5 and not first.told
+    assert caplog.messages == ["it is not known how much memory is left: too many open files"]
     machine.rooms = SHORT
     machine.clock.forward(1.0)
     assert first.told

@@ -8,10 +8,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from ppnext.runtime.footprint import Footprint
+from ppnext.runtime.footprint import PROC, Footprint
 
 PATIENCE = 20.0
 MIB = 1 << 20
@@ -98,9 +99,32 @@ def test_what_a_process_takes_is_seen_at_the_next_look(taker: Taker) -> None:
     assert 0.9 * 50 * MIB < footprint.measure() - before < 60 * MIB
 
 
-def test_its_children_count(taker: Taker) -> None:
+@pytest.mark.parametrize("proc", [PROC, PROC / "nothing"])
+def test_its_children_count(taker: Taker, proc: Path) -> None:
     taker.take("child", 50 * MIB)
-    assert Footprint(taker.pid).measure() > 50 * MIB
+    assert Footprint(taker.pid, proc).measure() > 50 * MIB
+
+
+def test_where_processes_say_which_children_they_have_no_others_are_looked_at(
+    taker: Taker, tmp_path: Path
+) -> None:
+    """There may be thousands, and many jobs that are measured. Here one of two threads has one."""
+    taker.take("child", 50 * MIB)
+    (tmp_path / "thread-self").mkdir()
+    (tmp_path / "thread-self" / "children").touch()
+    footprint = Footprint(taker.pid, tmp_path)
+    alone = footprint.measure()
+    assert 0 < alone < 50 * MIB
+    other = Taker()
+    try:
+        other.take("own", 50 * MIB)
+        for task, child in (("1", other.pid), ("2", 0)):
+            folder = tmp_path / str(taker.pid) / "task" / task
+            folder.mkdir(parents=True)
+            (folder / "children").write_text(f"{child} " if child else "")
+        assert Footprint(taker.pid, tmp_path).measure() > alone + 50 * MIB
+    finally:
+        other.end()
 
 
 def test_children_are_searched_for_at_times_only(taker: Taker) -> None:

@@ -58,6 +58,16 @@ def test_default_path(platform: str, environ: dict[str, str], expected: str) -> 
     assert keystore.default_path(environ, platform) == Path(expected)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a user need not be known")
+@pytest.mark.parametrize(
+    ("option", "environ"),
+    [("~no-such-user/keys", {}), (None, {"PPNEXT_KEY_FILE": "~no-such-user/keys"})],
+)
+def test_a_home_that_nobody_knows(option: str | None, environ: dict[str, str]) -> None:
+    with pytest.raises(KeyFileError, match="not known where the home folder .*; set HOME, or name"):
+        keystore.find_key_file(option, environ)
+
+
 def test_default_path_without_home() -> None:
     assert keystore.default_path({}, "linux") == Path.home() / ".config/ppnext/keys"
 

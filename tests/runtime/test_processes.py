@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,11 +16,13 @@ import psutil
 import pytest
 
 from ppnext.runtime.processes import WorkerProcess, start_worker, worker_environment
+from ppnext.runtime.progress import SIZE, Progress
 from ppnext.shipping.calls import encode_call
 from ppnext.shipping.envelope import joined
 from ppnext.shipping.functions import FunctionShipper
 from ppnext.wire.connection import Connection, Received
-from ppnext.wire.messages import Define, Hello, Message, Run, Setup, Start
+from ppnext.wire.messages import Define, Hello, Message, Result, Run, Setup, Start
+from ppnext.wire.payloads import view_of
 from tests.descriptors import open_descriptors
 
 PATIENCE = 20.0
@@ -121,6 +125,38 @@ def test_settings_and_secrets_stay_out_of_the_environment(
     assert b"PPNEXT_" not in text
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_worker_hears_signals_that_its_parent_has_blocked(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    """Otherwise its jobs could not be interrupted, nor asked where they are."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        worker = start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    set_up(worker)
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    assert re.search(r"SigBlk:\s*0+\n", status), status
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it may be told all the same")
+def test_a_program_that_wants_to_know_nothing_of_its_children(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        worker = start()
+        set_up(worker)
+        ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{worker.pid}/status").read_text())
+        os.kill(worker.pid, signal.SIGKILL)
+        story = worker.describe_end()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert story.startswith(f"worker process {worker.pid} ended, it is not known how")
+    assert ignored is not None and not int(ignored[1], 16) >> (signal.SIGCHLD - 1) & 1
+
+
 def test_the_parent_sees_the_end_at_once(start: Callable[..., WorkerProcess]) -> None:
     worker = start()
     set_up(worker)
@@ -141,6 +177,27 @@ def test_how_a_worker_ended_is_told_with_its_last_words(
     story = worker.describe_end()
     assert story.startswith(f"worker process {worker.pid} exited with status 1; its last words: ")
     assert "encodings" in story
+
+
+@pytest.mark.parametrize("place", ["", "/nonexistent"])
+def test_what_a_worker_prints_is_appended_wherever_its_file_is(
+    start: Callable[..., WorkerProcess], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Otherwise there would be a hole where the output of the job before was taken away."""
+    monkeypatch.setenv("TMPDIR", place)
+    worker = start()
+    set_up(worker)
+    definition = FunctionShipper().ship(print)
+    call = joined(encode_call(("hello",), {}, 5))
+    connection = Connection(0.0)
+    connection.send(Define(definition.digest), (definition.payload,))
+    for number in (1, 2):
+        connection.send(Run(definition.digest, [Start(number, 1, len(call))]), [call])
+        worker.jobs.sendall(b"".join(connection.data_to_send(0.0).buffers))
+        result, payload = hear(worker)
+        assert isinstance(result, Result)
+        [outcome] = result.outcomes
+        assert bytes(view_of(payload)[outcome.size - outcome.output :]) == b"hello\n"
 
 
 def test_a_worker_that_has_started_nothing_is_blamed_for_nothing(
@@ -189,6 +246,71 @@ def test_a_worker_that_cannot_be_started_leaves_no_descriptors() -> None:
     with pytest.raises((OSError, ValueError)):
         start_worker({"NUL": "in\0it"})
     assert open_descriptors() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs two users")
+def test_what_a_worker_has_started_as_another_user_is_no_trouble(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    worker = start()
+    set_up(worker)
+    definition = FunctionShipper().ship(os.spawnlp)
+    call = joined(encode_call((os.P_NOWAIT, "sleep", "sleep", "100"), {}, 5))
+    connection = Connection(0.0)
+    connection.send(Define(definition.digest), (definition.payload,))
+    connection.send(Run(definition.digest, [Start(1, 1, len(call))]), [call])
+    worker.jobs.sendall(b"".join(connection.data_to_send(0.0).buffers))
+    assert isinstance(hear(worker).message, Result)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.describe_end()
+    try:
+        os.setresuid(65534, 65534, 0)
+        worker.suspend()
+        worker.end()
+    finally:
+        os.setresuid(0, 0, 0)
+        os.killpg(worker.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("looks", [0, 1, 5])
+def test_memory_can_be_looked_at_again_after_descriptors_ran_out(
+    start: Callable[..., WorkerProcess], looks: int
+) -> None:
+    """Who looks every so often would not look any more after an error."""
+    import resource  # not on Windows
+
+    worker = start()
+    set_up(worker)
+    for _ in range(looks):
+        assert worker.footprint() > 0
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        size = worker.footprint()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert size == 0
+    assert worker.footprint() > 0
+
+
+def test_a_process_that_takes_its_time_to_end_is_not_waited_for(tmp_path: Path) -> None:
+    """This one is in our group, so it is not killed with its own, of which there is none."""
+    pid = os.posix_spawnp("sleep", ["sleep", "100"], os.environ)
+    ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
+    note = tmp_path / "note"
+    note.write_bytes(bytes(SIZE))
+    *descriptors, noted = (os.open(note, os.O_RDWR) for _ in range(3))
+    worker = WorkerProcess(pid, *ours, *descriptors, Progress(noted))
+    try:
+        worker.end()
+        assert worker.is_running()
+        [reaper] = [it for it in threading.enumerate() if it.name == "ppnext-reaper"]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        for end in theirs:
+            end.close()
+    reaper.join(PATIENCE)
+    assert not psutil.pid_exists(pid)  # nor is it a zombie
 
 
 def test_a_closed_socket_ends_the_worker(start: Callable[..., WorkerProcess]) -> None:

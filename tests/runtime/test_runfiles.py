@@ -48,6 +48,20 @@ def test_the_file_of_a_process_that_is_gone_is_removed(tmp_path: Path) -> None:
     assert not left.exists()
 
 
+def test_processes_of_containers_that_share_the_folder_are_not_mistaken(tmp_path: Path) -> None:
+    """They may have the same number, and neither is the process that has it here."""
+    files = [create([tmp_path], ADDRESSES, counted=f"pid:[{number}]") for number in (1, 2)]
+    assert running([tmp_path]) == []
+    assert all(file.path.exists() for file in files)
+    files.append(create([tmp_path], ADDRESSES))
+    (found,) = running([tmp_path])
+    assert found.pid == os.getpid()
+    found.close()
+    for file in files:
+        file.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_who_comes_removes_what_others_have_left(tmp_path: Path) -> None:
     left = tmp_path / "ppserver-1"
     left.write_text("1\n127.0.0.1:60000")

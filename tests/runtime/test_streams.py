@@ -7,10 +7,12 @@ import asyncio
 import os
 import socket
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -87,16 +89,18 @@ class Stubborn:
     def __getattr__(self, name: str) -> object:
         return getattr(self._sock, name)
 
-    def send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes | memoryview, flags: int = 0) -> int:
         mood = self._moods.pop(0) if self._moods else len(data)
         if not isinstance(mood, int):
             raise mood
         self.sizes.append(self._sock.send(memoryview(data)[:mood]))
         return self.sizes[-1]
 
-    def sendmsg(self, buffers: Iterable[bytes | memoryview], *rest: object) -> int:
-        if rest:
-            return self._sock.sendmsg(buffers, *rest)  # type: ignore[call-overload, no-any-return]  # any form of sendmsg
+    def sendmsg(
+        self, buffers: Iterable[bytes | memoryview], passed: Any = (), flags: int = 0
+    ) -> int:
+        if passed:
+            return self._sock.sendmsg(buffers, passed, flags)
         return self.send(b"".join(buffers))
 
     def recv(self, size: int) -> bytes:
@@ -306,7 +310,9 @@ def test_a_large_payload_leaves_the_loop_time_for_others(pair: Pair, visit: bool
     """Also when the socket takes all of it at once."""
 
     class Bottomless(Stubborn):
-        def sendmsg(self, buffers: Iterable[bytes | memoryview], *rest: object) -> int:
+        def sendmsg(
+            self, buffers: Iterable[bytes | memoryview], passed: Any = (), flags: int = 0
+        ) -> int:
             self.sizes.append(sum(map(len, buffers)))
             return self.sizes[-1]
 
@@ -430,14 +436,16 @@ def test_a_descriptor_is_passed_once_however_its_message_is_cut(
 
         passed = 0
 
-        def sendmsg(self, buffers: Iterable[bytes | memoryview], *rest: object) -> int:
-            if not rest:
+        def sendmsg(
+            self, buffers: Iterable[bytes | memoryview], passed: Any = (), flags: int = 0
+        ) -> int:
+            if not passed:
                 return super().sendmsg(buffers)
             self.passed += 1
             if self.passed == 1:
                 raise BlockingIOError
             first = memoryview(b"".join(buffers))[:1]
-            return super().sendmsg([first], *rest)
+            return super().sendmsg([first], passed)
 
     async def main() -> None:
         sock = Miser(pair[0], [])
@@ -780,3 +788,28 @@ def test_two_idle_ends_keep_each_other_alive(pair: Pair) -> None:
 def _frame(message: Message, payload: bytes = b"") -> bytes:
     control = encode_control(message)
     return encode_header(KINDS[type(message)], 0, len(control), 0, len(payload)) + control + payload
+
+
+WRITES = """
+import asyncio, signal, socket, sys
+from ppnext.runtime.loop import Turn
+from ppnext.runtime.streams import Stream
+from ppnext.wire.connection import Connection
+
+async def write():
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    stream = Stream(Turn(asyncio.get_running_loop()), here, Connection(0.0), print, print)
+    there.close()
+    stream.say_bye("nobody hears it")
+
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+asyncio.run(write())
+"""
+
+
+@pytest.mark.skipif(not hasattr(socket, "MSG_NOSIGNAL"), reason="the system cannot be told")
+def test_a_program_that_pipes_may_end_is_not_ended_by_ours() -> None:
+    """As many that print a lot want to be ended by SIGPIPE."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", WRITES], env=environment, check=True, timeout=60)

@@ -50,6 +50,17 @@ def file() -> Iterator[UnitFile]:
     file.close()
 
 
+def test_a_system_without_proc_has_a_file(tmp_path: Path) -> None:
+    with UnitFile({"gpu": 1}, proc=str(tmp_path)) as file:
+        holder = Holder(file, ("gpu", 1))
+        assert holder.ids == {"gpu": (0,)}
+        holder.end()
+        (variable,) = file.variables().values()
+        path = Path(variable.partition(":")[2])
+        assert path.is_file()
+    assert not path.exists()
+
+
 def test_no_two_processes_have_the_same_ones(file: UnitFile) -> None:
     one = Holder(file, ("gpu", 1))
     two = Holder(file, ("gpu", 2), ("licence", 1))

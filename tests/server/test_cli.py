@@ -355,6 +355,31 @@ def test_keys_from_a_descriptor_and_from_the_environment(
     assert "(PPNEXT_KEY)" in result.stdout
 
 
+def test_with_keys_of_its_own_it_needs_no_home(run: Run, key_file: Path) -> None:
+    env = {"PPNEXT_KEY": key_file.read_text(), "PPNEXT_KEY_FILE": "~no-such-user/keys"}
+    result = run("-p", "0", "-i", "127.0.0.1", "-t", "0.05", env=env)
+    assert result.returncode == 0, result.stderr
+
+
+def test_that_nobody_reads_what_it_prints_is_no_reason_to_end(key_file: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    args = ("-p", "0", "-i", "127.0.0.1", "-t", "0.05", "--key-file", str(key_file))
+    with open(writing, "wb") as pipe:
+        result = subprocess.run(
+            [sys.executable, "-m", "ppnext.server", *args],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+            env={**os.environ, "PYTHONPATH": ROOT},
+        )
+    assert "no client for 0.05 s: ending" in result.stderr
+    assert "Error" not in result.stderr
+    assert result.returncode == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only for root")
 class TestRoot:
     """Row 38: running as root."""

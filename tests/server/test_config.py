@@ -86,6 +86,10 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
         ({"resource": ["gpu=0"]}, "resource: gpu must be 1 or more, not 0"),
         ({"resource": "gpu=many"}, "resource: gpu must be a whole number, not 'many'"),
         ({"server": {"port": 1}}, "unknown setting 'server'"),
+        ({"key-file": "a", "key_file": "b"}, "key_file is given twice"),
+        ({"name": "n" * 201}, "name has more than 200 characters"),
+        ({"format": "%"}, "format must be one of logging's: "),
+        ({"format": "%(mesage)s"}, "format must be one of logging's: "),
     ],
     ids=str,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -304,6 +305,25 @@ def test_sigusr1_logs_what_is_going_on(ppserver: PPServers, connect: Connect, st
 
 
 # Deaths.
+
+CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def test_the_first_process_of_a_container_buries_what_jobs_leave(
+    ppserver: PPServers, connect: Connect
+) -> None:
+    """It is given all whose parents are gone; nobody else would ask how they have ended."""
+    if shutil.which("unshare") is None or subprocess.run([*CONTAINER, "true"]).returncode:
+        pytest.skip("processes cannot have numbers of their own here")
+    daemon = ppserver.start(within=CONTAINER)
+    [first] = psutil.Process(daemon.pid).children()
+    client = connect(daemon)
+    client.submit(os.posix_spawnp, ("sleep", ["sleep", "100"], {}))()
+    [left] = [it for it in first.children(recursive=True) if it.name() == "sleep"]
+    client.destroy()
+    left.wait(PATIENCE)  # until its number is free, which that of a zombie is not
+    first.terminate()
+    assert daemon.process.wait(PATIENCE) == 0
 
 
 def test_a_killed_client_leaves_no_worker(

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from ppnext.server.politeness import Politeness
 from ppnext.server.yielding import Courtesy, Yielding
+
+TROUBLE = "it is not known what others use: too many open files"
 
 
 class Worker:
@@ -87,11 +91,17 @@ class Machine:
         self.changes: list[tuple[int, list[Worker]]] = []
         self._guests = guests
         politeness = Politeness(slots, cores=slots, smoothing=smoothing, patience=2.0)
-        courtesy = Courtesy(politeness, lambda: self._used, after=10.0)
+        self.has_descriptors = True
+        courtesy = Courtesy(politeness, self._read, after=10.0)
         loop: Any = self._loop
         everybody: Any = self._all
         self.yielding = Yielding(loop, courtesy, everybody, self._changed)
         self.look()
+
+    def _read(self) -> float:
+        if not self.has_descriptors:
+            raise OSError("too many open files")
+        return self._used
 
     def _all(self) -> tuple[Guests, ...]:
         return self._guests
@@ -105,6 +115,23 @@ class Machine:
             self._loop.now += 1.0
             self._used += self.load
             self.yielding.look()
+
+
+def test_a_look_for_which_there_is_no_descriptor_is_not_the_last(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one, other = Worker("one"), Worker("other")
+    machine = Machine(2, Guests(one, other))
+    machine.load = 1.0
+    machine.look()
+    machine.has_descriptors = False
+    machine.look()  # who has had his time to end has had it
+    assert (one.suspended_since, other.suspended_since) == (None, 3.0)
+    machine.look(5)
+    assert [it.message for it in caplog.records].count(TROUBLE) == 1
+    machine.has_descriptors, machine.load = True, 0.0
+    machine.look(5)
+    assert other.suspended_since is None
 
 
 def test_jobs_have_until_the_next_look_to_end_and_are_then_suspended() -> None:

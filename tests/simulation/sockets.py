@@ -196,7 +196,7 @@ class Socket:
         self._read(size)
         return size
 
-    def send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes | memoryview, flags: int = 0) -> int:
         flow = self._flow(self._out)
         if self._reset or self._closed or self._said_end:
             raise BrokenPipeError(32, "Broken pipe")
@@ -218,7 +218,9 @@ class Socket:
     def unwatched(self) -> None:
         """A loop does not read it any more."""
 
-    def sendmsg(self, buffers: Sequence[bytes | memoryview], rights: object = ()) -> int:
+    def sendmsg(
+        self, buffers: Sequence[bytes | memoryview], rights: object = (), flags: int = 0
+    ) -> int:
         return self.send(b"".join(buffers))
 
     def shutdown(self, how: int) -> None:

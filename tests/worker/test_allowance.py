@@ -194,6 +194,20 @@ def test_a_job_gives_way_and_others_do_not_where_that_can_be_taken_back() -> Non
     assert printed(code) == ["3", "0"]
 
 
+def test_a_limit_that_the_job_has_set_itself_for_good_is_no_error() -> None:
+    code = """
+    limit = resource.RLIMIT_DATA
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    with allowance(Limits(memory=1 << 30)):
+        resource.setrlimit(limit, (1 << 40, 1 << 40))
+    with allowance(Limits(memory=1 << 30)):
+        print(resource.getrlimit(limit)[0] < 1 << 32)
+    print(resource.getrlimit(limit) == (1 << 40, 1 << 40))
+    """
+    assert printed(code) == ["True", "True"]
+
+
 def test_an_ordinary_user_cannot_take_it_back_and_that_is_no_error() -> None:
     code = """
     before = os.nice(0)

@@ -115,6 +115,23 @@ def test_the_job_after_one_that_was_interrupted_can_be_too(interrupts: Interrupt
         assert interrupts.call(job, has_noticed, (interrupts, job), {})
 
 
+@pytest.mark.parametrize(
+    "handler", [signal.SIG_IGN, signal.default_int_handler], ids=["ignored", "default"]
+)
+def test_a_handler_that_a_job_leaves_behind_is_not_the_next_job_s(
+    interrupts: Interrupts, handler: Callable[..., object] | signal.Handlers
+) -> None:
+    call(interrupts, signal.signal, signal.SIGINT, handler)
+    interrupts.call(OTHER, list, (), {})
+    assert not has_noticed(interrupts, OTHER)  # it has ended
+
+    def run() -> None:
+        if not has_noticed(interrupts, JOB):
+            raise AssertionError("it was not interrupted")
+
+    call(interrupts, run)
+
+
 def test_a_job_that_was_stopped_before_it_was_called_is_not(interrupts: Interrupts) -> None:
     assert not interrupts.stop(JOB)
     with pytest.raises(KeyboardInterrupt, match="before it was called"):
