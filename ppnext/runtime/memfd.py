@@ -68,13 +68,17 @@ class Memfd:
         self._window: mmap.mmap | None = None
 
     @classmethod
-    def make(cls, size: int) -> Memfd:
+    def make(cls, size: int, name: str = "ppnext") -> Memfd:
         """Make one of ``size`` bytes.
+
+        Args:
+            size: its size.
+            name: by which those who look at this process know it.
 
         Raises:
             OSError: the system refused.
         """
-        return cls(_make(size), size, False)
+        return cls(_make(size, name), size, False)
 
     @classmethod
     def receive(cls, descriptor: int, size: int) -> Memfd:
@@ -192,7 +196,7 @@ class CountedMemfd:
         self.close()
 
 
-def _make(size: int) -> int:
+def _make(size: int, name: str) -> int:
     """Make a memfd that stays as large as it is.
 
     Raises:
@@ -200,11 +204,11 @@ def _make(size: int) -> int:
     """
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        descriptor = os.memfd_create("ppnext", flags | _NOEXEC_SEAL)
+        descriptor = os.memfd_create(name, flags | _NOEXEC_SEAL)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        descriptor = os.memfd_create("ppnext", flags)
+        descriptor = os.memfd_create(name, flags)
     try:
         os.ftruncate(descriptor, size)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)

@@ -78,7 +78,7 @@ class UnitFile:
         from ppnext.runtime.memfd import Memfd, has_memfds  # only for who offers something
 
         if folder is None and has_memfds():
-            self._memory = Memfd.make(1)
+            self._memory = Memfd.make(1, "ppnext-units")
             self._path = f"{self._proc}/{os.getpid()}/fd/{self._memory.fileno()}"
             if not os.access(self._path, os.R_OK | os.W_OK):  # as where there is no /proc
                 self._memory.close()

@@ -39,6 +39,10 @@ _ENOUGH = 60.0
 """Seconds of a process, after its warm-up, from which a line can be fitted."""
 
 
+_SEGMENT = "/memfd:ppnext (deleted)"
+"""A segment, as the system shows it; the file of units has another name, and stays."""
+
+
 def family(pid: int) -> list[psutil.Process]:
     """Return the processes below one."""
     with suppress(psutil.NoSuchProcess):
@@ -68,9 +72,9 @@ def descriptors(pid: int) -> list[str]:
 
 def segments(pid: int) -> int:
     """Return how many segments of shared memory a process holds or maps."""
-    held = sum("memfd:ppnext" in it for it in descriptors(pid))
+    held = sum(_SEGMENT in it for it in descriptors(pid))
     with open(f"/proc/{pid}/maps") as maps:
-        return held + sum("memfd:ppnext" in line for line in maps)
+        return held + sum(_SEGMENT in line for line in maps)
 
 
 class Vigil:

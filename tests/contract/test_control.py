@@ -586,8 +586,9 @@ def test_a_call_of_a_map_is_not_made_more_often_than_allowed(
     with pytest.raises((WorkerDied, NodeLost)):
         list(results)
     made = notes(path)
-    assert {made.count(it) for it in set(made)} <= {1, retry + 1}
     assert made.count("70") == retry + 1
+    if not retry:  # else those may be made again whose results were on their way out of the worker
+        assert len(made) == len(set(made))
 
 
 # Who goes first, and where.

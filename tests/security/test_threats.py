@@ -314,7 +314,7 @@ def test_every_ppserver_that_a_client_can_meet_is_recorded() -> None:
     # What test_cli starts by that name ends without a client, --help and --drain start none.
     # Those of the chaos rig are killed at any moment, and what they would record with them.
     past = {
-        "server/test_cli.py": 4,
+        "server/test_cli.py": 5,
         "server/test_draining.py": 1,
         "test_docs.py": 1,
         "chaos/machine.py": 1,
