@@ -5,7 +5,8 @@ most. To everybody else it does not exist. Which of the two ends by itself first
 and the other one is cancelled; where both end without a result, the job ends as its first has. So:
 
 * a twin that is lost, refused or stopped is forgotten, and the job goes on as if it had never been;
-  only the death of a worker under it counts as one under its job;
+  only the death of a worker under it counts as one under its job, unless the twin was being
+  stopped, which may have been the cause;
 * a first that is given up while its twin lives is remembered, and told if the twin fails, too; but
   one that went beyond a limit, or has killed too many workers, is the job's end;
 * what a twin raises does not count if its job may be run again after exceptions: that is for the

@@ -46,7 +46,7 @@ class Plan:
         gpus: how many of the machine's it takes.
         submitted: when it was.
         starts: when workers began to run it.
-        kills: how many workers it has killed.
+        kills: how many workers it has killed by itself: while nobody was stopping it.
         twins_lost: second attempts that were lost with their nodes.
         told: what the client was told of its end; the contract is: exactly one thing.
         ended: when it was told so.

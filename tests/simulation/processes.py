@@ -130,6 +130,7 @@ class Process:
         self._has_booted = False
         self._is_due = False
         self._began = 0.0
+        self._is_being_stopped = False
         kernel.at(home.lag + _SPAWN * kernel.random.random(), self._boot)
 
     def _pair(self) -> tuple[Socket, Socket]:
@@ -324,6 +325,7 @@ class Process:
         self._kernel.happened["interrupted" if obeys else "not to be interrupted"] += 1
         if obeys:
             self._end_job(self.running[1])
+        self._is_being_stopped = not obeys
 
     def _give_back(self, message: Retract) -> None:
         asked = dict.fromkeys(message.jobs)
@@ -372,6 +374,7 @@ class Process:
         number = self._register.started(Execution(plan, attempt, is_twin), self._kernel.now)
         self._kernel.note(f"{self.name} starts {plan}, attempt {attempt}, execution {number}")
         self._last = task.job
+        self._is_being_stopped = False
         self.running = plan, number
         self._home.check_room()
         self._began = self._kernel.now
@@ -391,7 +394,8 @@ class Process:
 
     def _poisoned(self, plan: Plan, number: int) -> None:
         if self.running == (plan, number):
-            plan.kills += 1
+            # What happens while it is being stopped may come of that, and is held against nobody.
+            plan.kills += not self._is_being_stopped
             self._kernel.happened["killed by a poison job"] += 1
             self.die("SIGSEGV")
 
