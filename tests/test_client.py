@@ -170,8 +170,8 @@ def test_a_job_that_is_given_up_says_why(client, submit, happenings, once, error
 def test_a_job_with_a_twin_is_run_again_with_its_arguments(client, submit):
     slow, quick = Node(client, "slow"), Node(client, "quick")
     job = submit(retry_on=(OSError,))
+    state = client.thread.ask(lambda: client.engine.state_of(job.tid))  # it has been sent then
     first, twin = (slow, quick) if slow.sent else (quick, slow)
-    state = client.engine.state_of(job.tid)
     client.thread.ask(lambda: client.twins.start([state], [first.name]))
     assert twin.sent
     again = threading.Event()
