@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import TypeAlias
-from weakref import WeakValueDictionary, finalize
+from weakref import WeakValueDictionary, finalize, ref
 
 from ppnext.errors import NotShippable
 from ppnext.shipping.broadcasts import Broadcast
@@ -111,7 +111,8 @@ class Broadcasts:
             if held is None:
                 held = Held(os.urandom(32), self._share(buffers), uses, self)
                 self._known.keep(look, held)
-                finalize(held, self._drop, held.digest).atexit = False
+                # Whoever has ended and still refers to the object must not be kept by this.
+                finalize(held, _dropped, ref(self), held.digest).atexit = False
         return Broadcast(held.digest, size, held)
 
     def check(self, used: Sequence[object]) -> None:
@@ -126,6 +127,11 @@ class Broadcasts:
                     "a broadcast of another server was given to this one: broadcast the object "
                     "with the server that runs the job"
                 )
+
+
+def _dropped(broadcasts: ref[Broadcasts], name: bytes) -> None:
+    if (known := broadcasts()) is not None:
+        known._drop(name)
 
 
 def _hash(buffers: Sequence[Buffer]) -> bytes:

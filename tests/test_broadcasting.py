@@ -6,6 +6,7 @@ import gc
 import hashlib
 import os
 import pickle
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -132,6 +133,22 @@ def test_an_object_is_kept_by_its_handle_or_by_what_uses_it() -> None:
     del held
     gc.collect()
     assert len(node.dropped) == 1
+
+
+def test_who_refers_to_an_object_of_his_own_goes_with_it() -> None:
+    """As a client that ends while jobs that use it are on their way: nothing else may keep both."""
+
+    class Client:
+        def __init__(self) -> None:
+            broadcasts = Broadcasts(lambda buffers: b"".join(buffers), self.drop)
+            self.broadcasts, self.used = broadcasts, broadcasts.hold([content(SMALL)], ())
+
+        def drop(self, name: bytes) -> None:
+            raise AssertionError("it is too late")
+
+    gone = weakref.ref(Client())
+    gc.collect()
+    assert gone() is None
 
 
 def test_an_object_keeps_those_that_it_refers_to() -> None:
